@@ -1,0 +1,293 @@
+"""How honest are the intervals and the paired tests? Simulated coverage and size, as a table.
+
+    python benchmarks/coverage.py                    4 minutes on one core
+    python benchmarks/coverage.py --simulations 30   a look, in half a minute
+
+Coverage: rows of 8 classes are drawn, in groups or alone, with known recalls and known directions of misses.
+The truth of each metric is the metric of the population's confusion table, and an interval covers if it holds
+it. Groups are `copies` (one class, sizes differ) or `slides` (all classes, sizes differ); rows of a group and
+class share a chance of being right, drawn from a beta distribution with the given correlation between rows.
+A draw in which a class is without rows is drawn again, as its balanced accuracy would be another number.
+The columns that end in `bca` are the bootstrap's, on the first `--bootstraps` draws only: a look, with a Monte
+Carlo standard error of 3 points.
+
+Size: two models of equal accuracy, and how often a test says p <= 0.05. In `unlike` groups only the first
+model's hits are correlated, so that its differences are not symmetric around 0.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from tfcells.stats.bootstrap import cluster_bootstrap
+from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
+from tfcells.stats.metrics import accuracy, balanced_accuracy, confusion_by_group, macro_f1
+from tfcells.stats.paired import corrected_resampled_t, paired_difference
+
+CLASSES = 8
+MIXES = {
+    "even": np.full(CLASSES, 1 / CLASSES),
+    "uneven": np.array([0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.06, 0.04]),
+}
+GROUPINGS = [  # rows, groups, kind, correlation
+    (50, 50, "alone", 0.0),
+    (100, 100, "alone", 0.0),
+    (300, 300, "alone", 0.0),
+    (1000, 1000, "alone", 0.0),
+    (2000, 2000, "alone", 0.0),
+    (100, 10, "slides", 0.1),
+    (300, 50, "slides", 0.0),
+    (300, 50, "slides", 0.1),
+    (300, 50, "copies", 0.3),
+    (300, 150, "copies", 0.5),
+    (1000, 50, "slides", 0.1),
+    (1000, 200, "copies", 0.3),
+    (2000, 100, "slides", 0.2),
+    (2000, 500, "copies", 0.5),
+]
+METRICS = {"accuracy": accuracy, "balanced": balanced_accuracy, "macro_f1": macro_f1}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the coverage table."""
+
+    rows: int
+    groups: int
+    kind: str
+    correlation: float
+    mix: str
+    accuracy: float
+
+    @property
+    def recalls(self) -> np.ndarray:
+        """`(classes,)`: spread around the accuracy, the same for every setting of this accuracy."""
+        spread = min(0.1, 0.8 * (1 - self.accuracy)) * np.linspace(-1, 1, CLASSES)
+        return self.accuracy + spread[np.random.default_rng(3).permutation(CLASSES)]
+
+    @property
+    def directions(self) -> np.ndarray:
+        """`(classes, classes)`: where the misses of a class go; 0 on the diagonal."""
+        drawn = np.random.default_rng(5).gamma(1.0, size=(CLASSES, CLASSES))
+        np.fill_diagonal(drawn, 0)
+        return drawn / drawn.sum(axis=1, keepdims=True)
+
+    @property
+    def population(self) -> np.ndarray:
+        """`(classes, classes)`: the confusion table of infinitely many rows, as shares."""
+        table = (1 - self.recalls)[:, None] * self.directions
+        np.fill_diagonal(table, self.recalls)
+        return table * MIXES[self.mix][:, None]
+
+
+def settings() -> Iterator[Setting]:
+    """All rows of the coverage table."""
+    for level in (0.8, 0.95, 0.98):
+        for mix in MIXES:
+            for rows, groups, kind, correlation in GROUPINGS:
+                yield Setting(rows, groups, kind, correlation, mix, level)
+
+
+def draw_groups(rows: int, groups: int, generator: np.random.Generator) -> np.ndarray:
+    """`(rows,)` group numbers; sizes differ like a gamma variable of shape 1.5, and no group is empty."""
+    weights = generator.gamma(1.5, size=groups)
+    return np.repeat(np.arange(groups), 1 + generator.multinomial(rows - groups, weights / weights.sum()))
+
+
+def draw_chances(
+    means: np.ndarray, correlation: float, groups: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """`(rows,)` chances of being right: beta with the rows' means, one quantile per group."""
+    if correlation == 0:
+        return means
+    quantiles = generator.uniform(size=groups.max() + 1)[groups]
+    strength = (1 - correlation) / correlation
+    distinct, which = np.unique(np.stack([quantiles, means]), axis=1, return_inverse=True)
+    return special.betaincinv(strength * distinct[1], strength * (1 - distinct[1]), distinct[0])[which]
+
+
+def draw_rows(setting: Setting, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True classes, predicted classes and groups, each `(rows,)`."""
+    groups = draw_groups(setting.rows, setting.groups, generator)
+    if setting.kind == "slides":
+        true = generator.choice(CLASSES, p=MIXES[setting.mix], size=setting.rows)
+    else:
+        true = generator.choice(CLASSES, p=MIXES[setting.mix], size=setting.groups)[groups]
+    if len(np.unique(true)) < CLASSES:
+        return draw_rows(setting, generator)
+    right = generator.uniform(size=setting.rows) < draw_chances(
+        setting.recalls[true], setting.correlation, groups, generator
+    )
+    aims = generator.uniform(size=setting.rows)[:, None] > setting.directions.cumsum(axis=1)[true]
+    return true, np.where(right, true, np.minimum(aims.sum(axis=1), CLASSES - 1)), groups
+
+
+def measure_coverage(setting: Setting, *, simulations: int, bootstraps: int, seed: int) -> dict[str, Any]:
+    """Percent of intervals that hold the truth, mean widths, and percent that lie wholly above it."""
+    generator = np.random.default_rng(seed)
+    truths = {name: float(metric(setting.population)) for name, metric in METRICS.items()}
+    found: dict[str, list[tuple[bool, bool, float]]] = {}
+
+    def note(name: str, metric: str, interval: Interval) -> None:
+        truth, width = truths[metric], interval.high - interval.low
+        found.setdefault(name, []).append((interval.low <= truth <= interval.high, interval.low > truth, width))
+
+    for simulation in range(simulations):
+        true, predicted, groups = draw_rows(setting, generator)
+        grouped = confusion_by_group(true, predicted, groups, classes=CLASSES)
+        note("accuracy", "accuracy", wilson_clustered(true == predicted, groups))
+        for name in ("balanced", "macro_f1"):
+            note(name, name, wilson_of_metric(grouped, METRICS[name]))
+            if simulation < bootstraps:
+                interval = cluster_bootstrap(grouped, METRICS[name], seed=simulation, resamples=500)
+                note(f"{name}_bca", name, interval)
+    means = {name: 100 * np.mean(rows, axis=0) for name, rows in found.items()}
+    return {
+        name: dict(zip(("coverage", "too_high", "width"), np.round(row, 2).tolist(), strict=True))
+        for name, row in means.items()
+    }
+
+
+def measure_size(rows: int, groups: int, kind: str, level: float, *, simulations: int, seed: int) -> dict[str, float]:
+    """Percent of paired tests with p <= 0.05 between equal models, and coverage of the difference 0."""
+    generator = np.random.default_rng(seed)
+    rejected, covered = 0, 0
+    for _ in range(simulations):
+        numbers = np.arange(rows) if kind == "alone" else draw_groups(rows, groups, generator)
+        means = np.full(rows, level)
+        hits = []
+        for correlation in {"alone": (0.0, 0.0), "alike": (0.3, 0.3), "unlike": (0.3, 0.0)}[kind]:
+            hits.append(generator.uniform(size=rows) < draw_chances(means, correlation, numbers, generator))
+        same = generator.uniform(size=rows) < 0.5  # half of the rows are as easy for both
+        test = paired_difference(hits[0], np.where(same, hits[0], hits[1]), numbers)
+        rejected += test.p_value <= 0.05
+        covered += test.difference.low <= 0 <= test.difference.high
+    return {"rejected": 100 * rejected / simulations, "covered": 100 * covered / simulations}
+
+
+def measure_resampled_t(*, simulations: int, seed: int) -> dict[str, float]:
+    """Size of the corrected t over 10 random splits of 150 rows; procedures are nearest means on own features."""
+    generator = np.random.default_rng(seed)
+    rejected, naive = 0, 0
+    for _ in range(simulations):
+        labels = generator.integers(2, size=150)
+        features = labels[:, None] * 0.7 + generator.normal(size=(150, 2))  # one feature per procedure
+        differences = np.empty(10)
+        for split in range(10):
+            order = generator.permutation(150)
+            train, test = order[:100], order[100:]
+            cuts = (features[train][labels[train] == 0].mean(0) + features[train][labels[train] == 1].mean(0)) / 2
+            hits = (features[test] > cuts) == labels[test][:, None]
+            differences[split] = hits[:, 0].mean() - hits[:, 1].mean()
+        rejected += corrected_resampled_t(differences, n_train=100, n_test=50).p_value <= 0.05
+        naive += abs(differences.mean()) > 2.262 * differences.std(ddof=1) / np.sqrt(10)
+    return {"rejected": 100 * rejected / simulations, "naive_rejected": 100 * naive / simulations}
+
+
+def main() -> None:
+    """Run everything, print two tables, append one JSON line per row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--simulations", type=int, default=300, help="draws per setting (default 300)")
+    parser.add_argument("--bootstraps", type=int, default=40, help="of them also bootstrapped (default 40)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.jsonl")
+    arguments = parser.parse_args()
+    started = time.perf_counter()
+    run = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "simulations": arguments.simulations,
+        "bootstraps": arguments.bootstraps,
+        "seed": arguments.seed,
+    }
+    lines = [*report_coverage(arguments), *report_sizes(arguments)]
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.out.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({**run, **line}) + "\n" for line in lines)
+    print(f"{time.perf_counter() - started:.0f} s; appended {len(lines)} lines to {arguments.out}")
+
+
+def report_coverage(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print the coverage table; one value per row."""
+    error = 100 * np.sqrt(0.95 * 0.05 / arguments.simulations)
+    print(f"Coverage in % at nominal 95, Monte Carlo standard error {error:.1f}; (width in points)")
+    print(f"{'acc':>5} {'mix':>6} {'rows':>5} {'groups':>6} {'kind':>7} {'corr':>4} |", end="")
+    names = ["accuracy", "balanced", "macro_f1", "balanced_bca", "macro_f1_bca"]
+    print(" ".join(f"{name:>13}" for name in names))
+    lines = []
+    for number, setting in enumerate(settings()):
+        found = measure_coverage(
+            setting,
+            simulations=arguments.simulations,
+            bootstraps=arguments.bootstraps,
+            seed=arguments.seed + 1000 * number,
+        )
+        cells = [
+            f"{found[name]['coverage']:5.1f} ({found[name]['width']:4.1f})" if name in found else "" for name in names
+        ]
+        print(
+            f"{setting.accuracy:5} {setting.mix:>6} {setting.rows:5} {setting.groups:6} {setting.kind:>7} "
+            f"{setting.correlation:4} |" + " ".join(f"{cell:>13}" for cell in cells),
+            flush=True,
+        )
+        lines.append({"what": "coverage", **asdict(setting), **found})
+    report_goal(lines, error)
+    return lines
+
+
+def report_goal(lines: list[dict[str, Any]], error: float) -> None:
+    """Print which settings of 300 rows and 50 groups or more leave 93 to 97 % by more than Monte Carlo error."""
+    large = [line for line in lines if line["rows"] >= 300 and line["groups"] >= 50]
+    for name in METRICS:
+        covers = np.array([line[name]["coverage"] for line in large])
+        print(
+            f"{name}: of {len(large)} settings with 300 rows and 50 groups or more, mean {covers.mean():.1f}, lowest "
+            f"{covers.min():.1f}, highest {covers.max():.1f}; {np.sum(covers < 93 - 2 * error)} below 93 and "
+            f"{np.sum(covers > 97 + 2 * error)} above 97 by more than two standard errors"
+        )
+
+
+def report_sizes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print the table of test sizes; one value per row."""
+    simulations = 4 * arguments.simulations
+    limit = 5 + 200 * np.sqrt(0.05 * 0.95 / simulations)
+    print(f"\nRejections in % at p <= 0.05 without a difference; at most {limit:.1f} within Monte Carlo error")
+    lines: list[dict[str, Any]] = []
+    for level in (0.8, 0.98):
+        for rows, groups, kind in (
+            (50, 50, "alone"),
+            (300, 300, "alone"),
+            (2000, 2000, "alone"),
+            (100, 10, "alike"),
+            (300, 50, "alike"),
+            (300, 50, "unlike"),
+            (1000, 50, "alike"),
+            (2000, 100, "alike"),
+            (2000, 100, "unlike"),
+            (2000, 500, "unlike"),
+        ):
+            found = measure_size(rows, groups, kind, level, simulations=simulations, seed=arguments.seed)
+            print(
+                f"{level:5} {rows:5} {groups:6} {kind:>7} | rejected {found['rejected']:4.1f}, interval holds 0 in "
+                f"{found['covered']:5.1f}",
+                flush=True,
+            )
+            setting = {"rows": rows, "groups": groups, "kind": kind, "accuracy": level}
+            lines.append({"what": "paired size", **setting, **found})
+    found = measure_resampled_t(simulations=simulations, seed=arguments.seed)
+    print(f"corrected resampled t: rejected {found['rejected']:.1f}; the naive t {found['naive_rejected']:.1f}")
+    return [*lines, {"what": "resampled t size", **found}]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from tfcells.errors import RequestError
+from tfcells.stats.intervals import Interval, wilson
+from tfcells.stats.paired import _sign_flip, corrected_resampled_t, paired_difference
+
+SEEDS = st.integers(0, 10_000)
+
+
+def hits_of(both, wins, losses, neither):
+    """Hits of two models by the four cells of their table."""
+    a = np.repeat([True, True, False, False], [both, wins, losses, neither])
+    b = np.repeat([True, False, True, False], [both, wins, losses, neither])
+    return a, b
+
+
+def draw(seed, *, rows=60, groups=12, chances=(0.8, 0.6)):
+    generator = np.random.default_rng(seed)
+    return *(generator.random(rows) < chance for chance in chances), generator.integers(groups, size=rows)
+
+
+def numbers(test):
+    return test.difference.value, test.difference.low, test.difference.high, test.p_value
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_single_rows_are_tested_by_mcnemars_exact_test(wins, losses):
+    a, b = hits_of(20, wins, losses, 20)
+    test = paired_difference(a, b, np.arange(len(a)))
+    assert test.method == "exact McNemar test"
+    assert test.p_value == pytest.approx(stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0)
+
+
+@pytest.mark.parametrize("differences", [[1], [3, -1], [2, 2, -1, 0, 5], [1] * 6, [4, -4, 1, 1, 1, -2, 3, 7, 0, 0, 6]])
+def test_sign_flips_are_all_of_them(differences):
+    differences = np.array(differences)
+    flips = np.array(list(itertools.product([-1, 1], repeat=len(differences)))) @ differences
+    assert _sign_flip(differences) == pytest.approx(np.mean(np.abs(flips) >= abs(differences.sum())))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 200), st.integers(0, 200))
+def test_sign_flips_of_single_rows_are_mcnemars_test(wins, losses):
+    p_value = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    assert _sign_flip(np.repeat([1, -1], [wins, losses])) == pytest.approx(max(p_value, 1e-12), rel=1e-3)
+
+
+def test_sign_flips_of_many_groups_approach_the_normal():
+    differences = np.random.default_rng(0).integers(-6, 7, size=20_000)
+    z = abs(differences.sum()) / np.sqrt((differences**2).sum())
+    assert _sign_flip(differences) == pytest.approx(2 * stats.norm.sf(z), rel=0.01)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SEEDS, st.integers(1, 40), st.integers(1, 40))
+def test_a_comparison_turns_round_and_does_not_know_order_or_names(seed, rows, groups):
+    a, b, group = draw(seed, rows=rows, groups=groups)
+    test, back = paired_difference(a, b, group), paired_difference(b, a, group)
+    value, low, high, p_value = numbers(test)
+    assert value == a.mean() - b.mean() or value == pytest.approx(a.mean() - b.mean())
+    assert -1 <= low <= value <= high <= 1
+    assert 0 < p_value <= 1
+    assert numbers(back) == pytest.approx((-value, -high, -low, p_value))
+    order = np.random.default_rng(seed).permutation(rows)
+    assert numbers(paired_difference(a[order], b[order], 7 - group[order])) == pytest.approx(numbers(test))
+
+
+@settings(deadline=None, max_examples=150)
+@given(SEEDS, st.integers(20, 200), st.sampled_from([3, 10, 30, 10_000_000]))
+def test_a_difference_is_never_called_real_when_its_interval_holds_zero(seed, rows, groups):
+    test = paired_difference(*draw(seed, rows=rows, groups=groups, chances=(0.8, 0.7)))
+    if test.p_value <= 0.05:
+        assert test.difference.low > 0 or test.difference.high < 0
+
+
+def test_the_interval_is_tangos():
+    a, b = hits_of(30, 12, 2, 10)
+    interval = paired_difference(a, b, np.arange(54)).difference
+    for end in (interval.low, interval.high):
+        assert score_statistic(12, 2, 54, end) == pytest.approx(stats.norm.ppf(0.975) ** 2, rel=1e-6)
+
+
+def score_statistic(wins, losses, rows, difference):
+    """Squared score statistic with the constrained estimate found by maximising the likelihood on a grid."""
+    chance = np.linspace(1e-9, 1, 2_000_001)
+    win = chance + difference
+    rest = 1 - chance - win
+    allowed = (win > 0) & (rest > 0)
+    chance, win, rest = chance[allowed], win[allowed], rest[allowed]
+    likelihood = wins * np.log(win) + losses * np.log(chance) + (rows - wins - losses) * np.log(rest)
+    best = chance[np.argmax(likelihood)]
+    variance = (2 * best + difference * (1 - difference)) / rows
+    return ((wins - losses) / rows - difference) ** 2 / variance
+
+
+@pytest.mark.parametrize("rows", [1, 10, 500])
+def test_equal_predictions_are_a_tie_with_a_width(rows):
+    hits = np.arange(rows) % 3 > 0
+    test = paired_difference(hits, hits, np.arange(rows))
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert test.p_value == 1
+    assert numbers(test)[:3] == pytest.approx((0, -z2 / (rows + z2), z2 / (rows + z2)))
+
+
+def test_equal_predictions_in_groups_are_as_little_known_as_their_groups():
+    hits = np.ones(100, dtype=bool)
+    grouped = paired_difference(hits, hits, np.arange(100) // 5).difference
+    alone = paired_difference(hits[:20], hits[:20], np.arange(20)).difference
+    assert alone.high < grouped.high < 1.3 * alone.high
+
+
+def test_a_model_right_where_the_other_is_always_wrong():
+    test = paired_difference(np.ones(30, dtype=bool), np.zeros(30, dtype=bool), np.arange(30))
+    assert test.difference.high == 1.0
+    assert 0.75 < test.difference.low < 1.0
+    assert test.p_value == pytest.approx(2**-29)
+
+
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_of_rows_add_no_evidence(copies):
+    a, b, _ = draw(3, rows=150)
+    alone = paired_difference(a, b, np.arange(150))
+    copied = paired_difference(np.repeat(a, copies), np.repeat(b, copies), np.repeat(np.arange(150), copies))
+    assert copied.p_value >= alone.p_value * (1 - 1e-6)
+    assert copied.difference.high - copied.difference.low >= alone.difference.high - alone.difference.low
+
+
+def test_one_group_decides_nothing():
+    test = paired_difference(np.ones(9, dtype=bool), np.zeros(9, dtype=bool), np.zeros(9, dtype=np.int64))
+    assert numbers(test) == (1.0, -1.0, 1.0, 1.0)
+
+
+def test_corrected_t_by_hand():
+    differences = np.array([0.02, 0.04, 0.00, 0.06])
+    test = corrected_resampled_t(differences, n_train=90, n_test=10)
+    error = np.sqrt((1 / 4 + 1 / 9) * np.var(differences, ddof=1))
+    assert test.p_value == pytest.approx(2 * stats.t.sf(0.03 / error, 3))
+    half = stats.t.ppf(0.975, 3) * error
+    assert numbers(test)[:3] == pytest.approx((0.03, 0.03 - half, 0.03 + half))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=12), st.integers(1, 50))
+def test_corrected_t_is_more_careful_than_the_plain_one_and_agrees_with_its_interval(differences, n_test):
+    differences = np.array(differences)
+    test = corrected_resampled_t(differences, n_train=100, n_test=n_test)
+    if np.ptp(differences) > 1e-6:
+        assert test.p_value >= stats.ttest_1samp(differences, 0).pvalue * (1 - 1e-9)
+        if abs(test.p_value - 0.05) > 1e-9:
+            assert (test.p_value < 0.05) == (test.difference.low > 0 or test.difference.high < 0)
+
+
+def test_splits_that_do_not_differ_decide_nothing():
+    equal_but_for_rounding = np.array([0.9, 0.8, 0.3, 0.1]) - np.array([0.8, 0.7, 0.2, 0.0])
+    assert np.ptp(equal_but_for_rounding) > 0
+    test = corrected_resampled_t(equal_but_for_rounding, n_train=80, n_test=20)
+    assert numbers(test) == pytest.approx((0.1, -1, 1, 1))
+    assert test.method.endswith("undecided: the splits do not differ")
+
+
+def test_impossible_requests_say_what_was_expected():
+    nothing = np.array([], dtype=bool)
+    with pytest.raises(RequestError, match=r"No rows came\. Expected the hits of two models on at least one common"):
+        paired_difference(nothing, nothing, np.array([], dtype=np.int64))
+    with pytest.raises(RequestError, match=r"1 differences came, from 9 training and 1 test rows\. Expected at least"):
+        corrected_resampled_t(np.array([0.1]), n_train=9, n_test=1)
+    with pytest.raises(RequestError, match=r"reach from 0\.1 to 20\.0\. Expected differences of metrics in \[0, 1\]"):
+        corrected_resampled_t(np.array([0.1, 20.0]), n_train=9, n_test=1)
+
+
+def test_values_are_plain_floats():
+    a, b, group = draw(0)
+    for test in (
+        paired_difference(a, b, group),
+        corrected_resampled_t(np.array([0.0, 0.1]), n_train=2, n_test=1),
+    ):
+        assert {type(number) for number in numbers(test)} == {float}
+    assert isinstance(wilson(1, 2), Interval)
+    assert {type(number) for number in vars(wilson(1, 2)).values()} == {float}
