@@ -1,0 +1,1 @@
+"""What we look at: tables of pictures, readers, splits, batches and generated samples."""

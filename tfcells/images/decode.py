@@ -1,0 +1,134 @@
+"""Image bytes to canonical pixels: 8-bit RGB, the way up a person sees them.
+
+There is one decoder in tfcells: the audit, the features, the report and the thumbnails all see the pixels that
+`decode_image` gives. The exported graph decodes by itself, and declines every file for which its decoder would
+see other pixels than these (`tfcells.serving.decoding`).
+"""
+
+import hashlib
+import io
+from typing import Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tfcells.arrays import Pixels
+
+MAX_PIXELS: Final = 25_000_000
+"""A picture with more pixels is refused before anything is decoded: 75 MB of RGB, 300 MB as float32, per thread."""
+
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+SUFFIXES: Final = frozenset({".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+_ORIENTATION: Final = 0x0112
+_SIXTEEN_BITS: Final = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class BadImageError(ValueError):
+    """This picture cannot be used; the message is the reason that stands in the quarantine."""
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decode one file to canonical pixels.
+
+    JPEG, PNG, BMP, GIF, WebP and TIFF. EXIF orientation is applied. Grey and palette pictures become RGB, an
+    alpha channel is dropped (the colours under it count), CMYK is converted, of 16-bit samples the high byte
+    is kept. Colour profiles are ignored, as TensorFlow ignores them. JPEG is decoded with the
+    integer-accurate DCT, which `tf.io.decode_jpeg(dct_method="INTEGER_ACCURATE")` matches bit for bit.
+
+    Args:
+        data: The bytes of the file.
+        max_pixels: Refuse larger pictures from their header, before memory is spent on them.
+
+    Returns:
+        uint8 array of shape (height, width, 3).
+
+    Raises:
+        BadImageError: If the bytes are no such picture; the message says why.
+    """
+    if not data:
+        raise BadImageError("the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_header(image, max_pixels)
+            return _upright(_to_rgb(image), _orientation(image))
+    except BadImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
+        raise BadImageError(f"larger than the limit of {max_pixels:,} pixels") from bomb
+    except UnidentifiedImageError as unknown:
+        raise BadImageError(_what_it_seems(data)) from unknown
+    # Pillow's plugins raise nearly anything on hostile bytes; one bad file must never end a run.
+    except Exception as broken:
+        raise BadImageError(f"cannot be decoded: {_sentence(broken)}") from broken
+
+
+def pixel_digest(pixels: Pixels) -> str:
+    """SHA-256 of a picture's canonical pixels *and* its shape, in hexadecimal.
+
+    The shape counts: without it a 2 x 8 and a 4 x 4 picture of the same bytes would be one.
+    """
+    digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}x{pixels.shape[2]}|".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _check_header(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise BadImageError(f"{width:,} x {height:,} pixels, larger than the limit of {max_pixels:,} pixels")
+    frames = getattr(image, "n_frames", 1)
+    # MPO is a camera's JPEG followed by previews of the same scene: the first picture is the picture.
+    if frames > 1 and image.format != "MPO":
+        raise BadImageError(f"holds {frames} pictures; expected one per file, split it")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise BadImageError("32-bit samples have no known range; convert the file to 8 or 16 bits")
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    if image.mode in _SIXTEEN_BITS or image.mode == "I":
+        samples = np.asarray(image).astype(np.uint32)
+        return np.repeat((samples >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ("P", "PA", "LA", "La", "RGBa") or "transparency" in image.info:
+        # Through RGBA, since a palette with transparency converts to RGB only with a warning.
+        return np.ascontiguousarray(np.asarray(image.convert("RGBA"))[:, :, :3])
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it makes no sense."""
+    try:
+        if image.format == "TIFF":
+            value = image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+        else:
+            # Not image.getexif(): that also reads XMP, which viewers and TensorFlow do not.
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            value = exif.get(_ORIENTATION, 1)
+    # A broken EXIF block says nothing about the pixels, which are whole.
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _what_it_seems(data: bytes) -> str:
+    start = data[:512]
+    printable = sum(32 <= byte < 127 or byte in (9, 10, 13) for byte in start)
+    if printable == len(start):
+        return "not a picture: it holds text"
+    return "not a picture in a known format (JPEG, PNG, BMP, GIF, WebP, TIFF), or its header is damaged"
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__

@@ -1,0 +1,142 @@
+"""Decode every candidate once: what is a picture becomes a row with a digest, what is not is quarantined."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from tfcells.errors import EmptyDataError, UnknownNameError
+from tfcells.images.decode import BadImageError, pixel_digest
+from tfcells.images.sources import PixelSource
+from tfcells.images.table import ImageTable, Quarantined, joined_groups
+from tfcells.progress import Progress, silent
+
+_WINDOW: Final = 512  # candidates in flight: a million of them must not become a million futures
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a reader believes to be a picture."""
+
+    id: str
+    label: str | None = None
+    group: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    digest: str
+    width: int
+    height: int
+
+
+def inspect_candidates(
+    candidates: Sequence[Candidate],
+    source: PixelSource,
+    *,
+    class_names: Sequence[str] | None = None,
+    quarantine: Sequence[Quarantined] = (),
+    progress: Progress = silent,
+) -> ImageTable:
+    """Make a table of the candidates that decode; name the others in its quarantine.
+
+    Pictures with the same pixels become one group, since a split must never part them. `width` and `height`
+    become metadata columns.
+
+    Args:
+        candidates: What the reader found, in row order.
+        source: Gives their pixels.
+        class_names: The classes and their order; by default the labels that occur, sorted.
+        quarantine: What the reader itself has left out.
+        progress: Told how far the decoding is.
+
+    Raises:
+        EmptyDataError: If not one candidate decodes.
+        UnknownNameError: If a label is not in `class_names`.
+    """
+    rows: list[Candidate] = []
+    seen: list[_Seen] = []
+    refused = list(quarantine)
+    for candidate, outcome in zip(candidates, _look_at_all(candidates, source, progress), strict=True):
+        if isinstance(outcome, _Seen):
+            rows.append(candidate)
+            seen.append(outcome)
+        else:
+            refused.append(Quarantined(_printable(candidate.id), outcome))
+    if not rows:
+        raise EmptyDataError(_why_none(refused, len(candidates)))
+    labels, names = _numbered(rows, class_names)
+    ids = tuple(row.id for row in rows)
+    by_pixels = [look.digest for look in seen]
+    by_name = [f"named {row.group}" if row.group is not None else f"alone {row.id}" for row in rows]
+    columns = {name: tuple(row.metadata[name] for row in rows) for name in rows[0].metadata}
+    return ImageTable(
+        ids=ids,
+        digests=tuple(by_pixels),
+        labels=labels,
+        class_names=names,
+        groups=joined_groups(ids, [by_pixels, by_name]),
+        source=source,
+        metadata=columns
+        | {
+            "width": tuple(str(look.width) for look in seen),
+            "height": tuple(str(look.height) for look in seen),
+        },
+        quarantine=tuple(sorted(refused)),
+    )
+
+
+def _look_at_all(candidates: Sequence[Candidate], source: PixelSource, progress: Progress) -> Iterator[_Seen | str]:
+    """The digest and size of each candidate, or the reason why it has none, in order."""
+
+    def look(candidate: Candidate) -> _Seen | str:
+        try:
+            candidate.id.encode()
+            pixels = source.read(candidate.id)
+        except UnicodeEncodeError:
+            return "its name is not valid UTF-8; rename it"
+        except BadImageError as reason:
+            return str(reason)
+        return _Seen(pixel_digest(pixels), width=pixels.shape[1], height=pixels.shape[0])
+
+    done = 0
+    progress("reading", 0, len(candidates))
+    with ThreadPoolExecutor() as pool:
+        for window in _windows(candidates):
+            yield from pool.map(look, window)
+            done += len(window)
+            progress("reading", done, len(candidates))
+
+
+def _printable(id: str) -> str:
+    """Names that are not valid UTF-8 come with lone surrogates, which neither JSON nor CSV files can hold."""
+    return id.encode("utf-8", "backslashreplace").decode()
+
+
+def _windows(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
+    for start in range(0, len(candidates), _WINDOW):
+        yield candidates[start : start + _WINDOW]
+
+
+def _numbered(rows: Sequence[Candidate], class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    occurring = sorted({row.label for row in rows if row.label is not None})
+    names = tuple(occurring if class_names is None else class_names)
+    number = {name: index for index, name in enumerate(names)}
+    for label in occurring:
+        if label not in number:
+            raise UnknownNameError("class", label, names)
+    labels = [-1 if row.label is None else number[row.label] for row in rows]
+    return np.array(labels, dtype=np.int64), names
+
+
+def _why_none(refused: Sequence[Quarantined], candidates: int) -> str:
+    shown = "; ".join(f"{entry.id}: {entry.reason}" for entry in refused[:_SHOWN])
+    more = f"; and {len(refused) - _SHOWN:,} more" if len(refused) > _SHOWN else ""
+    return (
+        f"Not one of {candidates:,} files is a usable picture: {shown}{more}. "
+        "Expected JPEG, PNG, BMP, GIF, WebP or TIFF."
+    )

@@ -1,0 +1,37 @@
+"""The resize kernel in Python, for code without TensorFlow: Pillow's, the twin of the one inside cut models."""
+
+import numpy as np
+from PIL import Image
+
+from tfcells.arrays import Float32, Pixels
+
+_TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixel spacing: antialiased
+
+
+def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarray, "{height} {width} 3"]:
+    """Resize with an antialiased triangle kernel, as `tf.image.resize(method="bilinear", antialias=True)` does.
+
+    Args:
+        pixels: uint8 of shape (any height, any width, 3).
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+
+    Returns:
+        float32 of shape (height, width, 3) in [0, 255], not rounded.
+    """
+    channels = [Image.fromarray(pixels[:, :, channel].astype(np.float32)) for channel in range(3)]
+    return np.stack([np.asarray(channel.resize((width, height), _TRIANGLE)) for channel in channels], axis=-1)
+
+
+def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> Pixels:
+    """Fit a picture into a square, its aspect ratio kept, the rest filled; the same kernel, rounded.
+
+    Returns:
+        uint8 of shape (side, side, 3).
+    """
+    longest = max(pixels.shape[:2])
+    height, width = (max(1, round(extent * side / longest)) for extent in pixels.shape[:2])
+    canvas = np.full((side, side, 3), filler, dtype=np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas[top : top + height, left : left + width] = Image.fromarray(pixels).resize((width, height), _TRIANGLE)
+    return canvas

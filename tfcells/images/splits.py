@@ -1,0 +1,249 @@
+"""Stratified, group-safe, seeded splits, and the file they are kept in."""
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from tfcells.arrays import Groups, Ids, Int64, Labels
+from tfcells.errors import RequestError
+from tfcells.images.table import ImageTable, codes_of
+
+Parts = Int64[np.ndarray, " images"]
+
+TRAIN: Final = "train"
+HOLDOUT: Final = "holdout"
+LEFT_OUT: Final = "left_out"
+
+
+def assign_parts(labels: Labels, groups: Groups, *, shares: Sequence[float], seed: int) -> Parts:
+    """Deal whole groups into parts so that every part has its share of every class.
+
+    Groups are dealt one after another, the largest first (equal ones in an order drawn from `seed`), each to
+    the part that lacks most of the group's classes. The greedy rule is that of scikit-learn's
+    `StratifiedGroupKFold`, for parts of any size: the most uneven pieces are placed while there is room to
+    balance them.
+
+    Args:
+        labels: int64 of shape (images,), no -1.
+        groups: int64 of shape (images,).
+        shares: The share of rows of each part, e.g. `[0.8, 0.2]`; must sum to one.
+        seed: Decides between groups that are equally large.
+
+    Returns:
+        int64 of shape (images,): the part of each row. Rows of one group always get the same part.
+
+    Raises:
+        RequestError: If the shares are no shares.
+    """
+    target_share = np.asarray(shares, dtype=float)
+    if len(target_share) < 2 or (target_share <= 0).any() or not np.isclose(target_share.sum(), 1):
+        raise RequestError(f"Shares {list(shares)} given. Expected two or more positive numbers that sum to 1.")
+    group_names, group_of_row = np.unique(groups, return_inverse=True)
+    per_group = np.zeros((len(group_names), labels.max(initial=0) + 1))  # (groups, classes)
+    np.add.at(per_group, (group_of_row, labels), 1)
+    class_totals = per_group.sum(axis=0)
+    # Counted in shares of a class, so that one image of a rare class weighs as much as many of a common one.
+    weight = per_group / np.maximum(class_totals, 1)
+    lack = target_share[:, None] * (class_totals > 0)  # (parts, classes)
+    part_of_group = np.empty(len(group_names), dtype=np.int64)
+    shuffled = np.random.default_rng(seed).permutation(len(group_names))
+    order = shuffled[np.argsort(-weight[shuffled].max(axis=1), kind="stable")]
+    rows_lacking = target_share * len(labels)
+    for group in order:
+        needs = lack @ weight[group] + 1e-9 * rows_lacking  # rows decide between parts that need it equally
+        part = int(np.argmax(needs))
+        part_of_group[group] = part
+        lack[part] -= weight[group]
+        rows_lacking[part] -= per_group[group].sum()
+    return part_of_group[group_of_row]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Which rows learn, in which fold each is tested, and which are kept for the end; by id.
+
+    Attributes:
+        ids: Row identities.
+        parts: Per row `train`, `holdout` or `left_out` (its class is too small to be tested).
+        folds: int64 of shape (images,): the fold in which a `train` row is tested; -1 for the others.
+        groups: Group name per row; never on both sides of anything.
+        seed: What the dealing was seeded with.
+        left_out: Why each class that is left out is left out, by class name.
+    """
+
+    ids: Ids
+    parts: tuple[str, ...]
+    folds: Parts
+    groups: tuple[str, ...]
+    seed: int
+    left_out: Mapping[str, str]
+
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """Row number by id."""
+        return {id: row for row, id in enumerate(self.ids)}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over ids, parts, folds and groups, in id order."""
+        rows = sorted(zip(self.ids, self.parts, self.folds.tolist(), self.groups, strict=True))
+        return hashlib.sha256("\n".join("\x1f".join(map(str, row)) for row in rows).encode()).hexdigest()
+
+    def aligned_to(self, ids: Sequence[str]) -> "Split":
+        """Return the split of exactly these rows, in this order.
+
+        Raises:
+            RequestError: If an id has no row in the split.
+        """
+        missing = [id for id in ids if id not in self.row_of]
+        if missing:
+            raise RequestError(
+                f"{len(missing):,} of {len(ids):,} rows are not in the split, the first is {missing[0]}. "
+                "Make the split from the same images."
+            )
+        rows = [self.row_of[id] for id in ids]
+        return type(self)(
+            ids=tuple(ids),
+            parts=tuple(self.parts[row] for row in rows),
+            folds=self.folds[rows],
+            groups=tuple(self.groups[row] for row in rows),
+            seed=self.seed,
+            left_out=self.left_out,
+        )
+
+
+def split_rows(
+    ids: Ids,
+    labels: Labels,
+    class_names: Sequence[str],
+    groups: Sequence[str],
+    *,
+    folds: int = 5,
+    holdout: float = 0.0,
+    seed: int = 0,
+) -> Split:
+    """Keep a holdout aside and deal the rest into folds, stratified by class, groups never parted.
+
+    A class that occurs in fewer groups than there are folds (one more with a holdout) cannot be learned and
+    tested everywhere: its rows are left out by name. Unlabelled rows are left out too.
+
+    Args:
+        ids: Row identities.
+        labels: int64 of shape (images,); -1 where unlabelled.
+        class_names: Class names.
+        groups: Group name per row.
+        folds: Number of folds, at least 2.
+        holdout: Share of the usable rows to keep aside, 0 (none) to less than 1.
+        seed: Seed of both dealings.
+
+    Raises:
+        RequestError: If fewer than two classes can be used, or the numbers make no sense.
+    """
+    if folds < 2:
+        raise RequestError(f"folds = {folds} given. Expected 2 or more.")
+    if not 0 <= holdout < 1:
+        raise RequestError(f"holdout = {holdout} given. Expected a share from 0 to less than 1.")
+    codes = codes_of(groups)
+    left_out = _too_small(labels, class_names, codes, needed=folds + (holdout > 0))
+    kept_classes = [index for index, name in enumerate(class_names) if name not in left_out]
+    kept = np.isin(labels, kept_classes) & (labels >= 0)
+    if len(np.unique(labels[kept])) < 2:
+        raise RequestError(_why_no_split(labels, class_names, left_out, folds))
+    parts = np.full(len(ids), LEFT_OUT, dtype=object)
+    parts[kept] = TRAIN
+    if holdout:
+        side = assign_parts(labels[kept], codes[kept], shares=[1 - holdout, holdout], seed=seed)
+        parts[np.flatnonzero(kept)[side == 1]] = HOLDOUT
+    learning = parts == TRAIN
+    fold_of = np.full(len(ids), -1, dtype=np.int64)
+    # Another seed than the holdout's: the same one would deal ties in the same order twice.
+    fold_of[learning] = assign_parts(labels[learning], codes[learning], shares=[1 / folds] * folds, seed=seed + 1)
+    return Split(ids=ids, parts=tuple(parts), folds=fold_of, groups=tuple(groups), seed=seed, left_out=left_out)
+
+
+def split_table(table: ImageTable, *, folds: int = 5, holdout: float = 0.0, seed: int = 0) -> Split:
+    """Split an `ImageTable`; see `split_rows`."""
+    return split_rows(table.ids, table.labels, table.class_names, table.groups, folds=folds, holdout=holdout, seed=seed)
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write `split.csv` with the columns `id,split,fold,group`; the fold is empty outside `train`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "split", "fold", "group"])
+        for id, part, fold, group in zip(split.ids, split.parts, split.folds.tolist(), split.groups, strict=True):
+            writer.writerow([id, part, fold if fold >= 0 else "", group])
+
+
+def read_split(path: Path) -> Split:
+    """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
+
+    `split` is `train`, `holdout` or anything else for rows that are left out; `fold` is a number for `train`
+    rows; `group` may be missing, then every row is its own.
+
+    Raises:
+        RequestError: If the file is not of that form, or a group is parted by parts or folds.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as broken:
+        raise RequestError(f"{path} cannot be read as a split: {broken}.") from broken
+    needed = {"id", "split", "fold"}
+    if not rows or not needed <= set(rows[0]):
+        raise RequestError(
+            f"{path} has the columns {', '.join(reader.fieldnames or ['(none)'])} and {len(rows)} rows. Expected "
+            "id, split, fold and group."
+        )
+    try:
+        folds = [int(row["fold"]) if row["split"] == TRAIN else -1 for row in rows]
+    except ValueError as broken:
+        raise RequestError(f"{path} has a train row without a whole number as its fold: {broken}.") from broken
+    split = Split(
+        ids=tuple(row["id"] for row in rows),
+        parts=tuple(row["split"] if row["split"] in (TRAIN, HOLDOUT) else LEFT_OUT for row in rows),
+        folds=np.array(folds, dtype=np.int64),
+        groups=tuple(row.get("group") or row["id"] for row in rows),
+        seed=0,
+        left_out={},
+    )
+    _check_groups(split, path)
+    return split
+
+
+def _check_groups(split: Split, path: Path) -> None:
+    side_of: dict[str, tuple[str, int]] = {}
+    for id, part, fold, group in zip(split.ids, split.parts, split.folds.tolist(), split.groups, strict=True):
+        if part == LEFT_OUT:
+            continue
+        if side_of.setdefault(group, (part, fold)) != (part, fold):
+            raise RequestError(
+                f"{path} parts the group {group!r}: {id} is in {part} {fold if fold >= 0 else ''}".rstrip()
+                + ", others of its group are not. Expected every group on one side; `tfcells split` makes such a file."
+            )
+
+
+def _too_small(labels: Labels, class_names: Sequence[str], groups: Groups, *, needed: int) -> dict[str, str]:
+    reasons = {}
+    for index, name in enumerate(class_names):
+        count = len(np.unique(groups[labels == index]))
+        if count < needed:
+            images = int((labels == index).sum())
+            reasons[name] = f"{images} images in {count} groups, fewer than the {needed} groups that the split needs"
+    return reasons
+
+
+def _why_no_split(labels: Labels, class_names: Sequence[str], left_out: Mapping[str, str], folds: int) -> str:
+    usable = [name for index, name in enumerate(class_names) if name not in left_out and (labels == index).any()]
+    details = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    return (
+        f"{len(usable)} usable classes ({', '.join(usable) or 'none'}). Expected 2 or more with at least {folds} "
+        f"groups each; a probe tells classes apart.{' Left out: ' + details + '.' if details else ''}"
+    )
