@@ -1,0 +1,1 @@
+"""What we look with: the catalog of pretrained networks, their weights, and how they are cut at named layers."""
