@@ -1,0 +1,31 @@
+"""Hand-made features, kept in the same stores as deep ones. Colour statistics are the baseline to beat."""
+
+from typing import Final
+
+import numpy as np
+
+from tfcells.arrays import Float32, Pixels
+
+COLOUR: Final = "colour"
+"""Name of the colour statistics in a store."""
+
+_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def colour_statistics(pixels: Pixels) -> Float32[np.ndarray, "21"]:
+    """What colours a picture has, and nothing about where.
+
+    Returns:
+        float32 of shape (21,): per channel (red, green, blue) the mean, the standard deviation and the 5, 25,
+        50, 75 and 95 % quantiles, in grey levels of [0, 255].
+    """
+    levels = np.arange(256)
+    numbers: list[float] = []
+    for channel in range(3):
+        counts = np.bincount(pixels[:, :, channel].reshape(-1), minlength=256)
+        total = counts.sum()
+        mean = float(counts @ levels) / total
+        variance = float(counts @ (levels - mean) ** 2) / total
+        cumulated = np.cumsum(counts) / total
+        numbers += [mean, variance**0.5, *np.searchsorted(cumulated, _QUANTILES).tolist()]
+    return np.array(numbers, dtype=np.float32)

@@ -1,0 +1,51 @@
+"""What a store was made by, as one JSON object, and how two of them differ, in words."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfcells.images.table import ImageTable
+
+Recipe = Mapping[str, Any]
+"""JSON object; see `tfcells.features.extract.requested_recipe` for its keys."""
+
+
+def images_digest(table: ImageTable) -> str:
+    """SHA-256 over every row's id and pixel digest, in row order."""
+    digest = hashlib.sha256()
+    for id, pixels in zip(table.ids, table.digests, strict=True):
+        digest.update(f"{id}\x1f{pixels}\n".encode())
+    return digest.hexdigest()
+
+
+def canonical_json(value: object) -> str:
+    """JSON text that depends on the value alone: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def differences(stored: Recipe, wanted: Recipe) -> list[str]:
+    """Say where a stored recipe differs from a wanted one; keys that only the stored one has do not count.
+
+    The stored recipe knows more than a request: output shapes and the golden fingerprint come from the model.
+    """
+    there, now = _flat(stored), _flat(wanted)
+    return [
+        f"{key} is {_short(there[key]) if key in there else '(absent)'} in the store, {_short(value)} was asked for"
+        for key, value in now.items()
+        if key not in there or there[key] != value
+    ]
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, Mapping):
+        flat: dict[str, object] = {}
+        for key, inner in value.items():
+            flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    return {prefix: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value}
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 300 else f"{text[:297]}..."
