@@ -1,0 +1,84 @@
+"""Out-of-fold predictions: every row is answered once, by a probe that never saw its group."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from tfcells.arrays import Features, Float, Groups, Hits, Int64, Labels, Probabilities
+from tfcells.probes.catalog import class_probabilities, fit_probe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SweepRows:
+    """The rows a sweep learns from and is tested on; labels are numbered over the classes in use.
+
+    Attributes:
+        labels: int64 of shape (images,).
+        groups: int64 of shape (images,).
+        folds: int64 of shape (images,): the fold in which a row is tested.
+        classes: Number of classes.
+        seed: For whatever a probe draws.
+    """
+
+    labels: Labels
+    groups: Groups
+    folds: Int64[np.ndarray, " images"]
+    classes: int
+    seed: int
+
+    @property
+    def fold_numbers(self) -> list[int]:
+        """The folds that occur, sorted."""
+        return [int(fold) for fold in np.unique(self.folds)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OutOfFold:
+    """What a probe said of rows it had not seen.
+
+    Attributes:
+        probabilities: float64 of shape (images, classes).
+        predicted: int64 of shape (images,): the most probable class.
+        hits: bool of shape (images,).
+    """
+
+    probabilities: Probabilities
+    predicted: Labels
+    hits: Hits
+
+
+def cross_validate(
+    jobs: Sequence[tuple[Float[np.ndarray, "images _"], str]], rows: SweepRows, *, workers: int = 1
+) -> Iterator[OutOfFold]:
+    """Cross-validate several probes over the same folds.
+
+    Args:
+        jobs: Pairs of features, float of shape (images, features), and the name of a probe.
+        rows: Labels, groups and folds of those images.
+        workers: Processes; the answer does not depend on them.
+
+    Yields:
+        For each job, in order, its out-of-fold predictions.
+    """
+    tasks = (delayed(_one_fold)(vectors, kind, rows, fold) for vectors, kind in jobs for fold in rows.fold_numbers)
+    # One BLAS thread per process: more of them on the same cores are slower than none.
+    answers = Parallel(n_jobs=workers, return_as="generator", max_nbytes="1M")(tasks)
+    for _ in jobs:
+        probabilities = np.zeros((len(rows.labels), rows.classes))
+        for fold in rows.fold_numbers:
+            probabilities[rows.folds == fold] = next(answers)
+        yield out_of_fold(probabilities, rows.labels)
+
+
+def out_of_fold(probabilities: Probabilities, labels: Labels) -> OutOfFold:
+    """Probabilities to predictions and hits; ties go to the first class."""
+    predicted = probabilities.argmax(axis=1).astype(np.int64)
+    return OutOfFold(probabilities=probabilities, predicted=predicted, hits=predicted == labels)
+
+
+def _one_fold(vectors: Features, kind: str, rows: SweepRows, fold: int) -> Float[np.ndarray, "tested classes"]:
+    learning, tested = rows.folds != fold, rows.folds == fold
+    probe = fit_probe(kind, vectors[learning], rows.labels[learning], rows.groups[learning], seed=rows.seed)
+    return class_probabilities(probe, vectors[tested], classes=rows.classes)
