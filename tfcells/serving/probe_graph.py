@@ -1,0 +1,225 @@
+"""Fitted scikit-learn probes as TensorFlow operations, in float64, attribute by attribute.
+
+Each function takes a fitted estimator and returns a `Stage`: a `tf.Module` that holds the estimator's numbers as
+variables and maps (batch, columns) float64 to (batch, columns) float64. No scikit-learn is left in the graph.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from tfcells.errors import RequestError
+
+
+class Stage(tf.Module):
+    """One step of a probe."""
+
+    def __init__(self, **numbers: np.ndarray) -> None:
+        super().__init__()
+        # Variables, not constants: a graph definition may not exceed 2 GB, and neighbours alone can.
+        for name, values in numbers.items():
+            setattr(self, name, tf.Variable(values, trainable=False, name=name))
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """(batch, columns) float64 to (batch, columns) float64."""
+        raise TypeError(f"{type(self).__name__} defines no operation; use one of its subclasses.")
+
+
+class Standardise(Stage):
+    """`StandardScaler`."""
+
+    def __init__(self, scaler: StandardScaler) -> None:
+        super().__init__(mean=scaler.mean_, scale=scaler.scale_)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Subtract the mean, divide by the standard deviation."""
+        return (columns - self.mean) / self.scale
+
+
+class Logistic(Stage):
+    """`LogisticRegression`: softmax, or one sigmoid for two classes."""
+
+    def __init__(self, model: LogisticRegression) -> None:
+        weights, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+        if len(weights) == 1:  # two classes: a sigmoid is a softmax against zero
+            weights, bias = np.vstack([np.zeros_like(weights), weights]), np.concatenate([[0.0], bias])
+        super().__init__(weights=weights, bias=bias)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Class probabilities."""
+        return tf.nn.softmax(tf.matmul(columns, self.weights, transpose_b=True) + self.bias)
+
+
+class Neighbors(Stage):
+    """`KNeighborsClassifier` by Euclidean distance with Dudani's weights."""
+
+    def __init__(self, model: KNeighborsClassifier) -> None:
+        images = np.asarray(model._fit_X, dtype=np.float64)
+        super().__init__(images=images, members=np.eye(len(model.classes_))[model._y])
+        self.count = min(int(model.n_neighbors), len(images))
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Weighted shares of the classes among the nearest training images."""
+        squared = _squared_distances(columns, self.images)
+        nearest, places = tf.math.top_k(-squared, k=self.count)
+        distances = tf.sqrt(tf.maximum(-nearest, 0.0))
+        closest, farthest = distances[:, :1], distances[:, -1:]
+        span = farthest - closest
+        weights = tf.where(span > 0, (farthest - distances) / tf.where(span > 0, span, 1.0), tf.ones_like(distances))
+        votes = tf.einsum("bn,bnc->bc", weights, tf.gather(self.members, places))
+        return votes / tf.reduce_sum(votes, axis=1, keepdims=True)
+
+
+class SupportVectors(Stage):
+    """Decision values of an RBF-`SVC`: one column for two classes, else one per class as scikit-learn derives them."""
+
+    def __init__(self, model: SVC) -> None:
+        if model.kernel != "rbf" or (len(model.classes_) > 2 and model.decision_function_shape != "ovr"):
+            raise RequestError(
+                f"SVC with kernel {model.kernel!r} and shape {model.decision_function_shape!r} cannot be exported. "
+                "Expected kernel 'rbf' and shape 'ovr'."
+            )
+        super().__init__(
+            vectors=np.asarray(model.support_vectors_, dtype=np.float64),
+            pair_weights=_pair_weights(model),
+            bias=np.asarray(model.intercept_, dtype=np.float64),
+        )
+        self.gamma, self.classes = float(model._gamma), len(model.classes_)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """(batch, 1) for two classes, else (batch, classes)."""
+        kernel = tf.exp(-self.gamma * _squared_distances(columns, self.vectors))
+        decisions = tf.matmul(kernel, self.pair_weights, transpose_b=True) + self.bias  # (batch, pairs)
+        if self.classes == 2:
+            return decisions
+        first, second = (tf.one_hot(side, self.classes, dtype=tf.float64) for side in np.triu_indices(self.classes, 1))
+        wins = tf.cast(decisions >= 0, tf.float64)
+        votes = wins @ first + (1 - wins) @ second
+        confidence = decisions @ first - decisions @ second
+        # Confidence breaks ties between votes, squeezed so that it never outweighs one.
+        return votes + confidence / (3 * (tf.abs(confidence) + 1))
+
+
+class Calibrated(Stage):
+    """`CalibratedClassifierCV` by sigmoids with one fitted estimator."""
+
+    def __init__(self, model: CalibratedClassifierCV) -> None:
+        if len(model.calibrated_classifiers_) != 1 or model.method != "sigmoid":
+            raise RequestError(
+                f"CalibratedClassifierCV with method {model.method!r} and {len(model.calibrated_classifiers_)} "
+                "estimators cannot be exported. Expected method 'sigmoid' and ensemble=False."
+            )
+        fitted = model.calibrated_classifiers_[0]
+        super().__init__(
+            slope=np.array([sigmoid.a_ for sigmoid in fitted.calibrators]),
+            offset=np.array([sigmoid.b_ for sigmoid in fitted.calibrators]),
+        )
+        self.decide = stage_of(fitted.estimator)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Sigmoids of the decision values, normalised over classes."""
+        positive = tf.sigmoid(-(self.slope * self.decide(columns) + self.offset))
+        if positive.shape[1] == 1:
+            return tf.concat([1 - positive, positive], axis=1)
+        total = tf.reduce_sum(positive, axis=1, keepdims=True)
+        uniform = tf.ones_like(positive) / positive.shape[1]
+        return tf.where(total > 0, positive / tf.where(total > 0, total, 1.0), uniform)
+
+
+class Tree(Stage):
+    """`DecisionTreeClassifier`: all rows walk down together, one level per step."""
+
+    def __init__(self, model: DecisionTreeClassifier) -> None:
+        tree = model.tree_
+        values = tree.value[:, 0, :]
+        super().__init__(
+            left=tree.children_left.astype(np.int32),
+            right=tree.children_right.astype(np.int32),
+            feature=np.maximum(tree.feature, 0).astype(np.int32),
+            threshold=tree.threshold.astype(np.float64),
+            shares=values / values.sum(axis=1, keepdims=True),
+        )
+        self.depth = int(tree.max_depth)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Class shares of the leaf each row ends in."""
+        columns = tf.cast(tf.cast(columns, tf.float32), tf.float64)  # scikit-learn compares float32 features
+        node = tf.zeros(tf.shape(columns)[:1], tf.int32)
+        for _ in range(self.depth):
+            value = tf.gather(columns, tf.gather(self.feature, node), batch_dims=1)
+            goes_left = value <= tf.gather(self.threshold, node)
+            following = tf.where(goes_left, tf.gather(self.left, node), tf.gather(self.right, node))
+            node = tf.where(following >= 0, following, node)  # a leaf has no children: stay
+        return tf.gather(self.shares, node)
+
+
+class Chain(Stage):
+    """`Pipeline`: one stage after another."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.stages = [stage_of(step) for _, step in pipeline.steps]
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """The last stage's answer."""
+        for stage in self.stages:
+            columns = stage(columns)
+        return columns
+
+
+_STAGES: Final[Mapping[type, Callable[[Any], Stage]]] = {
+    CalibratedClassifierCV: Calibrated,
+    DecisionTreeClassifier: Tree,
+    KNeighborsClassifier: Neighbors,
+    LogisticRegression: Logistic,
+    Pipeline: Chain,
+    StandardScaler: Standardise,
+    SVC: SupportVectors,
+}
+
+
+def stage_of(estimator: Any) -> Stage:
+    """Return a fitted estimator as operations.
+
+    Raises:
+        RequestError: If this kind of estimator, or its setting, cannot be exported.
+    """
+    if type(estimator) not in _STAGES:
+        raise RequestError(
+            f"{type(estimator).__name__} cannot be exported. "
+            f"Expected one of: {', '.join(sorted(kind.__name__ for kind in _STAGES))}."
+        )
+    return _STAGES[type(estimator)](estimator)
+
+
+def _squared_distances(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    """(batch, columns) and (images, columns) to (batch, images)."""
+    cross = tf.matmul(left, right, transpose_b=True)
+    return tf.reduce_sum(left**2, axis=1)[:, None] - 2 * cross + tf.reduce_sum(right**2, axis=1)[None, :]
+
+
+def _pair_weights(model: SVC) -> np.ndarray:
+    """Coefficients of every pair of classes over all support vectors, (pairs, vectors).
+
+    libsvm stores, per support vector of class i, one coefficient for each other class; see its README, "sv_coef".
+    """
+    coefficients = np.asarray(model.dual_coef_, dtype=np.float64)
+    classes = len(model.classes_)
+    if classes == 2:
+        return coefficients
+    bounds = np.concatenate([[0], np.cumsum(model.n_support_)])
+    weights = np.zeros((classes * (classes - 1) // 2, len(model.support_vectors_)))
+    for pair, (first, second) in enumerate(zip(*np.triu_indices(classes, 1), strict=True)):
+        own, other = slice(*bounds[first : first + 2]), slice(*bounds[second : second + 2])
+        weights[pair, own] = coefficients[second - 1, own]
+        weights[pair, other] = coefficients[first, other]
+    return weights
