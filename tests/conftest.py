@@ -1,0 +1,113 @@
+"""What many tests share: drawn cells, a network that builds in a blink, a store without TensorFlow."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfcells.features.store import FeatureStore, StoreWriter
+from tfcells.images.readers import read_folder
+from tfcells.images.sources import FolderSource
+from tfcells.images.synthetic.folder import write_sample_folder
+from tfcells.images.table import ImageTable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+CLASSES = ("eosinophil", "lymphocyte", "platelet")
+
+
+@pytest.fixture(scope="session")
+def cell_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 drawn cells of three classes, in class folders. Shared by the whole session: copy before changing it."""
+    root = tmp_path_factory.mktemp("cells") / "cells"
+    write_sample_folder(root, images_per_class=12, seed=3, classes=CLASSES)
+    return root
+
+
+@pytest.fixture(scope="session")
+def cells(cell_folder: Path) -> ImageTable:
+    """The same cells as a table."""
+    return read_folder(cell_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone():
+    """A network of three layers with fixed weights: `early` (8 channels), `late` (12), `head` (12,)."""
+    import keras
+
+    generator = np.random.default_rng(0)
+    pixels = keras.Input((32, 32, 3))
+    early = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="early")(pixels)
+    late = keras.layers.Conv2D(12, 3, strides=2, activation="relu", name="late")(early)
+    head = keras.layers.GlobalAveragePooling2D(name="head")(late)
+    model = keras.Model(pixels, head, name="tiny")
+    for variable in model.weights:
+        variable.assign(generator.normal(0, 0.2, tuple(variable.shape)))
+    return model
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
+    """Makes stores of made-up features, without a network and without TensorFlow."""
+    return lambda **options: made_store(tmp_path / f"store-{len(list(tmp_path.iterdir()))}", **options)
+
+
+def made_table(
+    labels: np.ndarray, *, groups: list[str] | None = None, class_names: tuple[str, ...] | None = None
+) -> ImageTable:
+    """A table whose pictures do not exist; -1 is unlabelled."""
+    ids = tuple(f"class {label}/{row:04d}.png" for row, label in enumerate(labels.tolist()))
+    return ImageTable(
+        ids=ids,
+        digests=tuple(f"{row:064x}" for row in range(len(ids))),
+        labels=labels.astype(np.int64),
+        class_names=class_names or tuple(f"class {label}" for label in range(int(labels.max()) + 1)),
+        groups=tuple(groups) if groups is not None else ids,
+        source=FolderSource(Path("nowhere")),
+        metadata={"site": tuple("ab"[row % 2] for row in range(len(ids)))},
+    )
+
+
+def made_store(
+    path: Path,
+    *,
+    images: int = 120,
+    classes: int = 3,
+    signal: float = 1.5,
+    groups: list[str] | None = None,
+    widths: tuple[int, ...] = (6, 10),
+    shard_rows: int = 50,
+    seed: int = 0,
+    labels: np.ndarray | None = None,
+) -> FeatureStore:
+    """A complete store: normal features of two taps `early` and `late`, class means `signal` apart, colour without any."""
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.arange(images) % classes) if labels is None else labels
+    table = made_table(labels, groups=groups)
+    names = ("early", "late", "deep")[: len(widths)]
+    recipe = {
+        "format": 1,
+        "backbone": {"name": "tiny", "size": 32, "kernel": "bilinear", "preprocessing": "0" * 64},
+        "weights": {"name": "none", "seed": 0, "sha256": "1" * 64},
+        "taps": [f"{name}:mean" for name in names],
+        "handcrafted": ["colour"],
+        "engine": {"name": "tensorflow", "precision": "float32", "batch_size": 8},
+        "dtype": "float32",
+        "images": {"count": images, "digest": "2" * 64},
+        "versions": {"keras": "3", "numpy": "2", "tensorflow": "2"},
+        "shapes": {name: [width] for name, width in zip(names, widths, strict=True)},
+        "golden": {name: [1.0] for name in names},
+    }
+    arrays = {
+        name: (generator.normal(size=(images, width)) + signal * generator.normal(size=(classes, width))[labels])
+        for name, width in zip(names, widths, strict=True)
+    }
+    arrays["colour"] = generator.normal(size=(images, 21))
+    with StoreWriter.open(path, recipe=recipe, table=table) as writer:
+        for start in range(0, images, shard_rows):
+            stop = min(start + shard_rows, images)
+            shard = {name: array[start:stop].astype(np.float32) for name, array in arrays.items()}
+            writer.append(shard, stop=stop, failed={})
+    return FeatureStore(path)

@@ -1,0 +1,7 @@
+"""`python -m tfcells` is `tfcells`."""
+
+import sys
+
+from tfcells.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,96 @@
+"""How things look in a terminal: progress on stderr, tables and JSON on stdout."""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from tfcells.progress import Progress, silent
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Sequence[int] = ()) -> None:
+    """Columns as wide as they need to be; `numbers` are right-aligned."""
+    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(len(header))]
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def print_scores(results: Mapping[str, Any]) -> None:
+    """Candidates and baselines of `results.json` with intervals; ties are said to be ties."""
+    rows = []
+    for entry in [*results["probes"], *results["baselines"]]:
+        against = entry["best_minus_this"]
+        standing = "best" if against is None else ("tied with best" if entry["tied_with_best"] else "")
+        rows.append(
+            (
+                " + ".join(entry["taps"]) or "-",
+                entry["probe"],
+                share(entry["accuracy"]),
+                share(entry["balanced_accuracy"]),
+                share(entry["macro_f1"]),
+                standing,
+            )
+        )
+    print_table(("layers", "probe", "accuracy", "balanced accuracy", "macro-F1", ""), rows, numbers=(2, 3, 4))
+
+
+def share(number: Mapping[str, float]) -> str:
+    """A share with its 95 % interval."""
+    return f"{100 * number['value']:.1f} % ({100 * number['low']:.1f} to {100 * number['high']:.1f})"
+
+
+def say(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr)
+
+
+def name_quarantine(quarantined: Sequence[tuple[str, str]]) -> None:
+    """Every file that was left out, with its reason, on stderr."""
+    for id, reason in quarantined:
+        say(f"quarantined {id}: {reason}")
+
+
+def progress_bars(*, quiet: bool) -> Progress:
+    """Bars on a terminal; on anything else one line at the end of each stage."""
+    if quiet:
+        return silent
+    return _Bars() if sys.stderr.isatty() else _Lines()
+
+
+class _Bars:
+    def __init__(self) -> None:
+        self._stage = ""
+        self._bar: Any = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None or stage != self._stage:
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, file=sys.stderr, unit_scale=True)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._bar = None
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._stage, self._started = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self._stage, self._started = stage, time.perf_counter()
+        if done >= total:
+            say(f"{stage}: {total:,} in {time.perf_counter() - self._started:.1f} s")
+            self._stage = ""

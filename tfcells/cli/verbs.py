@@ -1,0 +1,313 @@
+"""One function per verb: options to a call of the Python API, its answer to the terminal."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tfcells.cli.show import (
+    name_quarantine,
+    print_json,
+    print_scores,
+    print_table,
+    progress_bars,
+    say,
+    share,
+)
+from tfcells.errors import RequestError
+
+if TYPE_CHECKING:
+    from tfcells.features.plan import Plan
+    from tfcells.features.store import FeatureStore
+    from tfcells.study import Study
+
+Options = argparse.Namespace
+Overrides = Mapping[str, str]
+
+
+def demo(options: Options, _: Overrides) -> int:
+    """`tfcells demo`: exit code 0 when exactly the planted faults were found."""
+    from tfcells.demo import run_demo
+
+    study = run_demo(Path(options.out), progress=progress_bars(quiet=options.quiet))
+    _show_study(study, options)
+    say(f"the {len(study.results['data']['quarantined'])} planted faults were found, and no other")
+    return 0
+
+
+def run(options: Options, overrides: Overrides) -> int:
+    """`tfcells run CONFIG`."""
+    from tfcells.config import read_config
+    from tfcells.study import run_study
+
+    path = Path(options.config)
+    config = read_config(path, overrides)
+    out = Path(options.out) if options.out else Path("runs") / path.stem
+    study = run_study(config, out=out, progress=progress_bars(quiet=options.quiet))
+    _show_study(study, options)
+    return study.exit_code
+
+
+def layers(options: Options, _: Overrides) -> int:
+    """`tfcells layers BACKBONE`."""
+    from tfcells.backbones.catalog import find_backbone
+
+    row = find_backbone(options.backbone)
+    from tfcells.backbones.cut import list_layers
+    from tfcells.backbones.open import build_network
+    from tfcells.backbones.taps import POOLINGS
+
+    found = list_layers(build_network(row, row.size))
+    if options.json:
+        facts = [
+            {
+                **asdict(layer),
+                "bytes": {pooling: layer.bytes_per_image(pooling) for pooling in POOLINGS},
+                "default": layer.name in row.taps,
+            }
+            for layer in found
+        ]
+        print_json({"backbone": row.name, "size": row.size, "layers": facts})
+        return 0
+    header = ("layer", "kind", "output", "parameters", "bytes/image mean", "flatten", "")
+    table = [
+        (
+            layer.name,
+            layer.kind,
+            " x ".join(map(str, layer.shape)),
+            f"{layer.parameters:,}",
+            f"{layer.bytes_per_image('mean'):,}",
+            f"{layer.bytes_per_image('flatten'):,}",
+            "default tap" if layer.name in row.taps else "",
+        )
+        for layer in found
+    ]
+    print_table(header, table, numbers=(3, 4, 5))
+    return 0
+
+
+def extract(options: Options, _: Overrides) -> int:
+    """`tfcells extract DIR`: exit code 1 if some image was quarantined."""
+    from tfcells.features.extract import Extraction, plan_extraction
+    from tfcells.features.extract import extract as fill_store
+    from tfcells.images.readers import read_images
+
+    if not options.out and not options.plan:
+        raise RequestError(
+            "--out STORE is missing. Name the store to make, or add --plan to see only what it would cost."
+        )
+    extraction = Extraction(
+        backbone=options.backbone,
+        weights=options.weights,
+        taps=_names(options.layers),
+        pooling=options.pooling,
+        size=options.size,
+        batch_size=options.batch_size,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+    progress = progress_bars(quiet=options.quiet)
+    groups = Path(options.groups) if options.groups else None
+    table = read_images(options.images, groups=groups, progress=progress)
+    name_quarantine(table.quarantine)
+    if options.plan:
+        plan = plan_extraction(table, extraction, into=Path(options.out or "."))
+        if options.json:
+            print_json(asdict(plan))
+        else:
+            print("\n".join(_plan_lines(plan)))
+        return 1 if table.quarantine else 0
+    announce = (lambda plan: None) if options.quiet else _say_plan
+    store = fill_store(table, extraction, into=Path(options.out), progress=progress, announce=announce)
+    name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
+    facts = {
+        "store": str(store.path),
+        "digest": store.digest,
+        "images": len(store.rows.ids),
+        "taps": {key: store.recipe["shapes"][key] for key in store.taps},
+        "quarantined": [entry._asdict() for entry in store.quarantine],
+    }
+    if options.json:
+        print_json(facts)
+    else:
+        print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path}, digest {store.digest}")
+    return 1 if store.quarantine else 0
+
+
+def probe(options: Options, _: Overrides) -> int:
+    """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
+    from tfcells.probes.catalog import check_probes
+    from tfcells.steps.probe import probe_store
+    from tfcells.steps.results import exit_code
+
+    check_probes(_names(options.probes))
+    results = probe_store(
+        _complete_store(options.store),
+        out=Path(options.out),
+        split_file=Path(options.split) if options.split else None,
+        groups_file=Path(options.groups) if options.groups else None,
+        probes=_names(options.probes),
+        folds=options.folds,
+        seed=options.seed,
+        workers=options.workers,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json(results)
+    else:
+        print_scores(results)
+    return exit_code(results["data"]["quarantined"], results["data"]["left_out"])
+
+
+def map_(options: Options, _: Overrides) -> int:
+    """`tfcells map STORE`."""
+    from tfcells.maps.reduce import check_method
+    from tfcells.steps.maps import draw_map
+    from tfcells.steps.pictures import open_source
+
+    check_method(options.method)
+    store = _complete_store(options.store)
+    drawn = draw_map(
+        store,
+        taps=_taps(options.taps, store),
+        method=options.method,
+        out=Path(options.out),
+        source=_said_source(open_source(store), store),
+        perplexity=options.perplexity,
+        max_rows=options.max_rows,
+        seed=options.seed,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json(drawn.facts)
+    else:
+        trust = drawn.facts["trustworthiness"]
+        quality = "" if trust is None else f", trustworthiness {trust:.3f}"
+        print(f"{drawn.facts['rows']:,} points in {Path(options.out) / 'map.csv'}{quality}")
+    return 0
+
+
+def projector(options: Options, _: Overrides) -> int:
+    """`tfcells projector STORE`."""
+    from tfcells.steps.maps import build_projector
+    from tfcells.steps.pictures import open_source
+
+    store = _complete_store(options.store)
+    folder = build_projector(
+        store,
+        taps=_taps(options.taps, store),
+        out=Path(options.out),
+        source=_said_source(open_source(store), store),
+        thumbnail=options.thumbnail,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json({"logdir": str(folder.path), "rows": folder.rows, "thumbnail": folder.cell})
+    else:
+        print(f"{folder.rows:,} points in {folder.path}; look at them with: tensorboard --logdir {folder.path}")
+    return 0
+
+
+def export(options: Options, _: Overrides) -> int:
+    """`tfcells export RUN`."""
+    from tfcells.steps.reexport import export_run
+
+    out, card = export_run(Path(options.run), into=Path(options.out) if options.out else None)
+    if options.json:
+        print_json({"export": str(out), **card})
+    else:
+        print(f"{out}/1/saved_model.pb: {' + '.join(card['taps'])}, {card['probe']}, {len(card['classes'])} classes")
+    return 0
+
+
+def predict(options: Options, _: Overrides) -> int:
+    """`tfcells predict EXPORT DIR`: exit code 1 if some file was quarantined."""
+    from tfcells.serving.export import find_export
+
+    find_export(Path(options.export))  # before TensorFlow is loaded
+    from tfcells.serving.export import ServedModel
+    from tfcells.serving.predict import predict_folder
+
+    model = ServedModel(Path(options.export))
+    answers = predict_folder(model, Path(options.images), progress=progress_bars(quiet=options.quiet))
+    answers.write(Path(options.out))
+    name_quarantine(answers.quarantine)
+    if options.json:
+        quarantined = [entry._asdict() for entry in answers.quarantine]
+        print_json({"images": len(answers.ids), "quarantined": quarantined, "file": options.out})
+    else:
+        print(f"{len(answers.ids):,} predictions in {options.out}")
+    return 1 if answers.quarantine else 0
+
+
+VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
+    "demo": demo,
+    "run": run,
+    "layers": layers,
+    "extract": extract,
+    "probe": probe,
+    "map": map_,
+    "projector": projector,
+    "export": export,
+    "predict": predict,
+}
+"""The verbs by name."""
+
+
+def _show_study(study: "Study", options: Options) -> None:
+    results = study.results
+    name_quarantine([(entry["id"], entry["reason"]) for entry in results["data"]["quarantined"]])
+    for name, reason in results["data"]["left_out"].items():
+        say(f"class {name} is left out of the probes: {reason}")
+    if results["backbone"]["weights"] == "none":
+        say("RANDOM WEIGHTS: these numbers say what an untrained network gives.")
+    if options.json:
+        print_json(results)
+        return
+    print_scores(results)
+    if results["holdout"]:
+        print(f"holdout, {results['holdout']['images']:,} images: accuracy {share(results['holdout']['accuracy'])}")
+    print(f"report: {study.out / 'report.html'}")
+    print(f"map:    tensorboard --logdir {study.out / 'projector'}")
+    print(f"export: {study.out / 'export' / '1'}")
+
+
+def _complete_store(path: str) -> "FeatureStore":
+    from tfcells.features.store import FeatureStore
+
+    store = FeatureStore(Path(path))
+    if not store.complete:
+        raise RequestError(
+            f"{path} holds {store.rows_done:,} of {store.recipe['images']['count']:,} rows. Finish it with the "
+            "`tfcells extract` command that began it."
+        )
+    return store
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _taps(text: str | None, store: "FeatureStore") -> tuple[str, ...]:
+    return _names(text) if text else store.taps[-1:]
+
+
+def _said_source(source: Any, store: "FeatureStore") -> Any:
+    if source is None:
+        say(f"the images are no longer at {store.facts['source']['root']}: no thumbnails")
+    return source
+
+
+def _say_plan(plan: "Plan") -> None:
+    for line in _plan_lines(plan):
+        say(line)
+
+
+def _plan_lines(plan: "Plan") -> list[str]:
+    by_tap = ", ".join(f"{tap} {size / 2**20:,.1f} MiB" for tap, size in plan.bytes_by_tap.items())
+    return [
+        f"plan: {plan.rows:,} images, {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s",
+        f"plan: {by_tap}; {plan.bytes_missing / 2**20:,.1f} MiB to write, {plan.bytes_free / 2**30:,.1f} GiB free",
+        f"plan: about {plan.memory_bytes / 2**20:,.0f} MiB of memory beside TensorFlow itself",
+    ]

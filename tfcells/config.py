@@ -1,0 +1,196 @@
+"""A study's configuration: YAML to frozen dataclasses; unknown keys and wrong types are errors."""
+
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from tfcells.errors import RequestError, UnknownNameError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig:
+    """What is looked at.
+
+    Attributes:
+        root: A folder, an `.npz` file, a `.csv` manifest, or `tfds:<name>`.
+        groups: CSV file with the columns `id` and `group`; pictures of one group are never parted.
+        class_names: Names for the numbers in an npz file's labels; for folders, the classes to expect.
+        folds: Number of cross-validation folds.
+        holdout: Share of the pictures kept aside until the end, whole groups, stratified; 0 for none.
+    """
+
+    root: str
+    groups: Path | None = None
+    class_names: tuple[str, ...] | None = None
+    folds: int = 5
+    holdout: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """What it is looked at with; see `tfcells.features.extract.Extraction`."""
+
+    name: str = "mobilenet_v2"
+    weights: str = "imagenet"
+    taps: tuple[str, ...] = ()
+    pooling: str = "mean"
+    size: int | None = None
+    batch_size: int = 32
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbesConfig:
+    """What reads the features.
+
+    Attributes:
+        kinds: Names of probes.
+        concatenate: Whether all taps side by side are a candidate.
+        workers: Processes; -1 for one per core. Results do not depend on it.
+    """
+
+    kinds: tuple[str, ...] = ("logistic", "knn", "svm", "tree")
+    concatenate: bool = True
+    workers: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapsConfig:
+    """How maps are drawn.
+
+    Attributes:
+        perplexity: Of t-SNE; about how many neighbours count.
+        max_rows: A larger table is mapped by a stratified sample of so many rows.
+        thumbnail: Side of the Projector's thumbnails in pixels.
+    """
+
+    perplexity: float = 30.0
+    max_rows: int = 5000
+    thumbnail: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """One study."""
+
+    name: str
+    images: ImagesConfig
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    probes: ProbesConfig = field(default_factory=ProbesConfig)
+    maps: MapsConfig = field(default_factory=MapsConfig)
+    seed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as a JSON object."""
+        plain: dict[str, Any] = dataclasses.asdict(self)
+        plain["images"]["groups"] = None if self.images.groups is None else str(self.images.groups)
+        return plain
+
+
+def read_config(path: Path, overrides: Mapping[str, str] | None = None) -> StudyConfig:
+    """Read a YAML file.
+
+    Args:
+        path: The file. `name` defaults to its stem.
+        overrides: Values by dotted key, e.g. `{"images.root": "cells"}`, as YAML text; they win over the file.
+
+    Raises:
+        RequestError: If the file cannot be read, a needed key is missing or a value has the wrong type.
+        UnknownNameError: If a key is unknown; suggests the nearest.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RequestError(f"Config {path} cannot be read: {fault}.") from fault
+    except yaml.YAMLError as fault:
+        raise RequestError(f"Config {path} is not YAML: {' '.join(str(fault).split())}") from fault
+    if not isinstance(raw, dict):
+        raise RequestError(
+            f"Config {path} holds {type(raw).__name__}. Expected keys such as `images:` and `backbone:`."
+        )
+    for key, text in (overrides or {}).items():
+        _set(raw, key.split("."), _override(text), key)
+    return parse_config({"name": path.stem, **raw})
+
+
+def parse_config(raw: Mapping[str, Any]) -> StudyConfig:
+    """Turn plain dicts into a `StudyConfig`; errors as for `read_config`."""
+    return _build(StudyConfig, raw, "")
+
+
+def _override(text: str) -> object:
+    """A value from the command line: numbers, true, null and [lists] as in YAML, anything else as it stands."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, dict) else value
+
+
+def _set(raw: dict[str, Any], path: Sequence[str], value: object, key: str) -> None:
+    for name in path[:-1]:
+        inner = raw.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RequestError(f"--{key}: {name} is {inner!r} in the config. Expected a section with keys.")
+        raw = inner
+    raw[path[-1]] = value
+
+
+def _build(kind: type[_T], raw: object, prefix: str) -> _T:
+    hints = get_type_hints(kind)
+    if not isinstance(raw, Mapping):
+        raise RequestError(f"Config section {prefix or '(top)'} is {raw!r}. Expected the keys {', '.join(hints)}.")
+    for key in raw:
+        if key not in hints:
+            raise UnknownNameError(f"config key{f' in {prefix}' if prefix else ''}", str(key), hints)
+    values = {key: _value(hints[key], value, _join(prefix, key)) for key, value in raw.items()}
+    for part in dataclasses.fields(kind):  # type: ignore[arg-type]
+        needed = part.default is dataclasses.MISSING and part.default_factory is dataclasses.MISSING
+        key = _join(prefix, part.name)
+        if needed and part.name not in values:
+            if dataclasses.is_dataclass(hints[part.name]):
+                values[part.name] = _build(hints[part.name], {}, key)  # names the key that is missing inside
+            else:
+                raise RequestError(f"Config key {key} is missing. Give it in the file, or as --{key} VALUE.")
+    return kind(**values)
+
+
+def _value(kind: Any, value: object, key: str) -> object:
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, key)  # type: ignore[arg-type]
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _value(next(part for part in get_args(kind) if part is not type(None)), value, key)
+    if get_origin(kind) is tuple:
+        entries = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_value(get_args(kind)[0], entry, key) for entry in entries)
+    return _plain(kind, value, key)
+
+
+def _plain(kind: type, value: object, key: str) -> object:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = number if kind is float else isinstance(value, kind)
+    if kind is str and number:
+        return str(value)  # a class named 1, a folder named 2024
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if not fits or (kind is int and isinstance(value, bool)):
+        raise RequestError(f"Config key {key} is {value!r}. Expected {_words(kind)}.")
+    return float(value) if kind is float else value  # type: ignore[arg-type]
+
+
+def _words(kind: type) -> str:
+    names = {str: "text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
+    return names.get(kind, kind.__name__)
+
+
+def _join(prefix: str, key: object) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)

@@ -1,0 +1,1 @@
+"""A study's results as one HTML file that needs no network."""

@@ -1,0 +1,182 @@
+"""The report: `results.json`, figures and pictures as one HTML file that loads nothing."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion, title_of
+
+_MOSAIC_WIDTH: Final = 1800
+_SHOWN_QUARANTINE: Final = 50
+
+
+@runtime_checkable
+class ExamplePicture(Protocol):
+    """A picture with what it is and what was said of it."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def truth(self) -> str: ...  # noqa: D102
+    @property
+    def predicted(self) -> str: ...  # noqa: D102
+    @property
+    def confidence(self) -> float: ...  # noqa: D102
+    @property
+    def picture(self) -> str: ...  # noqa: D102
+
+
+def write_report(
+    path: Path,
+    results: Mapping[str, Any],
+    *,
+    hits: Sequence[ExamplePicture],
+    misses: Sequence[ExamplePicture],
+    maps: Path,
+) -> None:
+    """Write the page.
+
+    Args:
+        path: The HTML file.
+        results: What `results.json` holds; no number comes from elsewhere.
+        hits: The surest right answers.
+        misses: The surest wrong ones.
+        maps: Folder with `<method>/map.png` and `<method>/mosaic.png`.
+    """
+    environment = Environment(
+        loader=PackageLoader("tfcells.report", "."),
+        autoescape=True,  # ids and class names come from whoever named the files
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "points": points, "probability": probability, "count": "{:,}".format}
+    text = environment.get_template("page.html.j2").render(
+        results=results,
+        title_of=title_of,
+        verdict=verdict(results),
+        warnings=warnings(results),
+        figures=_figures(results),
+        maps={method: _map_pictures(maps / method) for method in ("tsne", "pca") if (maps / method).is_dir()},
+        hits=hits,
+        misses=misses,
+        shown_quarantine=_SHOWN_QUARANTINE,
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def verdict(results: Mapping[str, Any]) -> str:
+    """The study in two sentences."""
+    best, data = results["best"], results["data"]
+    rival = max(
+        (entry for entry in results["baselines"] if entry["taps"]),
+        key=lambda entry: entry["balanced_accuracy"]["value"],
+        default=None,
+    )
+    tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
+    classes = len(results["confusion"]["classes"])
+    text = (
+        f"{' + '.join(best['taps'])} of {results['backbone']['name']} ({results['backbone']['weights']}), read by "
+        f"{best['probe']}, tells {classes} classes apart with {percent(best['balanced_accuracy'])} balanced accuracy "
+        f"on {data['images']:,} images in {data['groups']:,} groups. "
+    )
+    if rival is not None:
+        text += f"Colour statistics alone reach {percent(rival['balanced_accuracy'])}. "
+    if tied:
+        text += f"{tied} other candidate{'s' if tied > 1 else ''} cannot be told from it."
+    else:
+        text += "Every other candidate is distinguishably worse."
+    return text
+
+
+def warnings(results: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    found = []
+    if results["backbone"]["weights"] == "none":
+        found.append(
+            "Random weights. This backbone has never seen a picture (weights: none, batch norm calibrated): its "
+            "numbers say what an untrained network gives, not what a pretrained one would."
+        )
+    data = results["data"]
+    if data["quarantined"]:
+        found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
+    for name, reason in data["left_out"].items():
+        found.append(f"Class {name} is left out of the probes: {reason}.")
+    best = results["best"]["balanced_accuracy"]
+    for entry in results["baselines"]:
+        if entry["taps"] and entry["tied_with_best"]:
+            found.append(
+                f"{title_of(entry)} cannot be told from the best candidate: what is measured may be colour alone."
+            )
+            break
+    if results["data"]["groups"] == results["data"]["images"]:
+        found.append(
+            "Every image is its own group: if several show the same cell, field or patient, the numbers are too good. "
+            "Give a groups file to keep such images together."
+        )
+    if best["high"] - best["low"] > 0.15:
+        found.append("The interval of the best candidate is wider than 15 points: too few images to rank candidates.")
+    return found
+
+
+def percent(number: Mapping[str, float]) -> str:
+    """A share with its interval: `91.6 % (90.3 to 92.8)`."""
+    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f} to {100 * number['high']:.1f})"
+
+
+def points(number: Mapping[str, float]) -> str:
+    """A difference of shares in percentage points, with sign and interval."""
+    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f} to {100 * number['high']:+.1f}) points"
+
+
+def probability(value: float) -> str:
+    """A p-value a person can read."""
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
+    confusion = results["confusion"]
+    figures = {
+        "classes": plot_class_counts(results["data"]["classes"], results["data"]["left_out"]),
+        "candidates": plot_candidates(results["probes"], results["baselines"]),
+        "confusion": plot_confusion(confusion["counts"], confusion["classes"], title="Cross-validated"),
+    }
+    if results["holdout"] is not None:
+        held = results["holdout"]["confusion"]
+        figures["holdout"] = plot_confusion(held["counts"], held["classes"], title="Holdout")
+    return {name: _svg(figure) for name, figure in figures.items()}
+
+
+def _svg(figure: Figure) -> Markup:
+    """Inline SVG: sharp at any zoom, and its text can be searched."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    # A fixed salt and no date: the same results give the same page, byte for byte.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfcells", "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])  # noqa: S704 - matplotlib escapes the text it draws
+
+
+def _map_pictures(folder: Path) -> dict[str, str]:
+    pictures = {"map": _data_uri((folder / "map.png").read_bytes(), "png")}
+    if (folder / "mosaic.png").is_file():
+        with Image.open(folder / "mosaic.png") as mosaic:
+            small = mosaic.convert("RGB")
+            small.thumbnail((_MOSAIC_WIDTH, _MOSAIC_WIDTH))
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=85)
+        pictures["mosaic"] = _data_uri(buffer.getvalue(), "jpeg")
+    return pictures
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

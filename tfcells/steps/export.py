@@ -1,0 +1,128 @@
+"""The export of a chosen probe: fitted, saved, and held against the Python path on real pictures."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tfcells.errors import DamageError
+from tfcells.features.extract import Extraction
+from tfcells.features.recipe import canonical_json
+from tfcells.features.store import FeatureStore
+from tfcells.images.sources import PixelSource
+from tfcells.images.splits import TRAIN, Split
+from tfcells.probes.final import FinalProbe
+
+_COMPARED: Final = 16  # pictures on which the export is held against the Python path
+_CARD: Final = "card.json"
+
+
+def export_inputs(store: FeatureStore, split: Split, final: Mapping[str, object]) -> str:
+    """SHA-256 over everything an export is made from: features, rows and probe. Equal inputs, equal export.
+
+    Args:
+        store: Features.
+        split: Rows by part.
+        final: Taps, probe and seed.
+    """
+    facts = {"store": store.digest, "split": split.digest, "labels": _labels_digest(store), **final}
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+
+
+def current_card(folder: Path, *, inputs: str) -> dict[str, Any] | None:
+    """The card of an export that was made from these inputs, or None."""
+    try:
+        card: dict[str, Any] = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    whole = (folder / "1" / "saved_model.pb").is_file()
+    return card if whole and card.get("inputs") == inputs and "parity" in card else None
+
+
+def card_facts(results: Mapping[str, Any], chosen: Mapping[str, Any], inputs: str) -> dict[str, Any]:
+    """What an export's card says of the study behind it."""
+    return {
+        "study": results["study"],
+        **chosen,
+        "backbone": results["backbone"]["name"],
+        "weights": {"name": results["backbone"]["weights"], "sha256": results["backbone"]["sha256"]},
+        "cross_validated": {name: results["best"][name] for name in ("accuracy", "balanced_accuracy", "macro_f1")},
+        "selected_by": results["best"]["selected_by"],
+        "fitted_on": results["split"]["train"],
+        "store": results["store"]["digest"],
+        "inputs": inputs,
+    }
+
+
+def make_export(
+    store: FeatureStore,
+    split: Split,
+    final: FinalProbe,
+    extraction: Extraction,
+    *,
+    into: Path,
+    source: PixelSource | None,
+    card: Mapping[str, object],
+) -> dict[str, Any]:
+    """Save a fitted probe with its backbone as one SavedModel, and measure that it answers as the Python path does.
+
+    Args:
+        store: The features the probe was fitted on.
+        split: Rows by part.
+        final: The probe.
+        extraction: What the features were made with; must find the same weights.
+        into: Folder of the export.
+        source: The pictures, to compare on; None if they are gone.
+        card: What the card says beside the technical facts.
+
+    Returns:
+        The card.
+
+    Raises:
+        DamageError: If probabilities differ by more than `PARITY` on a training picture.
+    """
+    from tfcells.features.forward import open_engine
+    from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier, write_card
+
+    backbone, engine = open_engine(extraction)
+    stored = store.recipe["weights"]["sha256"]
+    if backbone.sha256 != stored:
+        raise DamageError(
+            f"The weights found for {backbone.row.name} have SHA-256 {backbone.sha256}, the features were made with "
+            f"{stored}. Name the same weights file."
+        )
+    parts = ExportedParts(
+        backbone=backbone, engine=engine, taps=final.taps, probe=final.probe, class_names=final.class_names
+    )
+    export_classifier(parts, into=into, card=card, golden=store.recipe["golden"])
+    served = ServedModel(into)
+    if source is not None:
+        rows = _compared_rows(store, split)
+        found = served.classify_pixels([source.read(store.rows.ids[row]) for row in rows])
+        worst = float(np.abs(found - final.probabilities(store, rows)).max())
+        if not worst <= PARITY:
+            raise DamageError(
+                f"The export's probabilities differ by {worst:.2g} from the measured ones on {len(rows)} pictures; "
+                f"{PARITY} is allowed. It was not made from what was measured."
+            )
+        served.card["parity"] = {"pictures": len(rows), "largest_difference": worst, "allowed": PARITY}
+    else:
+        served.card["parity"] = {"pictures": 0, "largest_difference": None, "allowed": PARITY}
+    write_card(into, served.card)
+    return served.card
+
+
+def _compared_rows(store: FeatureStore, split: Split) -> np.ndarray:
+    """Evenly spaced rows that the probe was fitted on."""
+    parts = np.array(split.aligned_to(store.rows.ids).parts, dtype=object)
+    used = np.flatnonzero(parts == TRAIN)
+    picked: np.ndarray = used[np.unique(np.linspace(0, len(used) - 1, _COMPARED).astype(int))]
+    return picked
+
+
+def _labels_digest(store: FeatureStore) -> str:
+    rows = store.rows
+    return hashlib.sha256(canonical_json([rows.ids, rows.labels.tolist(), rows.class_names]).encode()).hexdigest()

@@ -1,0 +1,181 @@
+"""Maps of a store: coordinates with their quality, figures, a mosaic, and a Projector folder."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tfcells.arrays import Labels, Points
+from tfcells.errors import RequestError
+from tfcells.features.store import FeatureStore
+from tfcells.images.sources import PixelSource
+from tfcells.images.thumbnails import read_thumbnails
+from tfcells.maps.mosaic import mosaic
+from tfcells.maps.plots import plot_points, plot_variance
+from tfcells.maps.projector import MAX_AXES, MAX_ROWS, ProjectorFolder, sprite_cell, write_projector
+from tfcells.maps.quality import map_quality
+from tfcells.maps.reduce import principal_components, reduce
+from tfcells.progress import Progress, silent
+
+_AXES: Final = {"pca": ("PC 1", "PC 2"), "tsne": ("t-SNE 1", "t-SNE 2"), "umap": ("UMAP 1", "UMAP 2")}
+_NAMES: Final = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+_MOSAIC_THUMBNAIL: Final = 72
+_VARIANCE_AXES: Final = 300
+
+Columns = Mapping[str, Sequence[object]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnMap:
+    """One map.
+
+    Attributes:
+        method: `pca`, `tsne` or `umap`.
+        rows: int64 of shape (rows,): which rows of the store are on it.
+        points: float64 of shape (rows, 2).
+        facts: What `results.json` says of it.
+    """
+
+    method: str
+    rows: np.ndarray
+    points: Points
+    facts: dict[str, Any]
+
+
+def draw_map(
+    store: FeatureStore,
+    *,
+    taps: Sequence[str],
+    method: str,
+    out: Path,
+    source: PixelSource | None,
+    columns: Columns | None = None,
+    perplexity: float = 30.0,
+    max_rows: int = 5000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> DrawnMap:
+    """Reduce features to two axes and write what can be looked at.
+
+    Writes `map.csv` (`id,x,y,label,group` and `columns`), `map.png`, `map.json` (quality), `mosaic.png` if the
+    pictures are at hand, and `variance.png` for PCA.
+
+    Args:
+        store: Features.
+        taps: Keys of the features; several stand side by side.
+        method: `pca`, `tsne` or `umap`.
+        out: Folder to write to.
+        source: The pictures; None if they are gone.
+        columns: Further columns for `map.csv`, one value per row of the store.
+        perplexity: Of t-SNE.
+        max_rows: A larger store is drawn by a stratified sample.
+        seed: Of the sample and of the method.
+        progress: Told how far it is.
+    """
+    table = store.table(taps)
+    rows = stratified_sample(table.labels, max_rows, seed=seed)
+    vectors, labels = table.vectors[rows], table.labels[rows]
+    points = reduce(method, vectors, perplexity=perplexity, seed=seed)
+    quality = map_quality(vectors, points, labels, seed=seed)
+    facts = {
+        "method": method,
+        "taps": list(table.taps),
+        "pooling": table.pooling,
+        "rows": len(rows),
+        "of": len(table.ids),
+        **{name: None if value != value else value for name, value in asdict(quality).items() if name != "rows"},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    _write_csv(out / "map.csv", store, rows, points, columns or {})
+    title = f"{_NAMES[method]} of {' + '.join(table.taps)}"
+    _save(plot_points(points, labels, table.class_names, title=title, axes=_AXES[method]), out / "map.png")
+    if method == "pca":
+        ratio = principal_components(vectors, axes=_VARIANCE_AXES).variance_ratio
+        facts["variance_ratio"] = [float(value) for value in ratio[:20]]
+        _save(plot_variance(ratio, title=f"Variance in {' + '.join(table.taps)}"), out / "variance.png")
+    if source is not None:
+        ids = [table.ids[row] for row in rows]
+        pictures = read_thumbnails(source, ids, side=_MOSAIC_THUMBNAIL, progress=progress)
+        Image.fromarray(mosaic(points, pictures)).save(out / "mosaic.png", compress_level=3)
+    (out / "map.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return DrawnMap(method=method, rows=rows, points=points, facts=facts)
+
+
+def build_projector(
+    store: FeatureStore,
+    *,
+    taps: Sequence[str],
+    out: Path,
+    source: PixelSource | None,
+    columns: Columns | None = None,
+    thumbnail: int = 64,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ProjectorFolder:
+    """Write a TensorBoard Projector folder: exact PCA coordinates, metadata, a sprite of thumbnails.
+
+    Args:
+        store: Features; beyond 100,000 rows a stratified sample is shown, since the Projector would drop the rest.
+        taps: Keys of the features; several stand side by side.
+        out: The log directory.
+        source: The pictures; without them there is no sprite.
+        columns: Further metadata, one value per row of the store.
+        thumbnail: Wanted side of a thumbnail in pixels; smaller where a sprite would not fit a browser.
+        seed: Of the sample.
+        progress: Told how far it is.
+    """
+    table = store.table(taps)
+    rows = stratified_sample(table.labels, MAX_ROWS, seed=seed)
+    coordinates = principal_components(table.vectors[rows], axes=MAX_AXES).points
+    if coordinates.shape[1] < 2:
+        coordinates = np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))
+    metadata = {name: [values[row] for row in rows] for name, values in _metadata(store, columns or {}).items()}
+    thumbnails = None
+    if source is not None:
+        cell = sprite_cell(len(rows), wanted=thumbnail)
+        thumbnails = read_thumbnails(source, [table.ids[row] for row in rows], side=cell, progress=progress)
+    return write_projector(out, coordinates={"pca": coordinates}, columns=metadata, thumbnails=thumbnails)
+
+
+def stratified_sample(labels: Labels, count: int, *, seed: int) -> np.ndarray:
+    """Row numbers of a sample with the classes' own shares, sorted; all rows where there are no more.
+
+    Raises:
+        RequestError: If `count` is less than 2.
+    """
+    if count < 2:
+        raise RequestError(f"A map of {count} rows was asked for. Expected 2 or more.")
+    if len(labels) <= count:
+        return np.arange(len(labels))
+    # Systematic sampling over the rows ordered by class, shuffled within: shares come out right by themselves.
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(len(labels))
+    ordered = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    steps = (np.arange(count) + generator.random()) * len(labels) / count
+    return np.sort(ordered[steps.astype(np.int64)])
+
+
+def _metadata(store: FeatureStore, columns: Columns) -> dict[str, Sequence[object]]:
+    rows = store.rows
+    labels = [rows.class_names[label] if label >= 0 else "unlabelled" for label in rows.labels.tolist()]
+    return {"label": labels, **columns, "id": rows.ids, "group": rows.groups, **rows.metadata}
+
+
+def _write_csv(path: Path, store: FeatureStore, rows: np.ndarray, points: Points, columns: Columns) -> None:
+    metadata = _metadata(store, columns)
+    ids = metadata.pop("id")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "x", "y", *metadata])
+        for row, (x, y) in zip(rows.tolist(), points.tolist(), strict=True):
+            writer.writerow([ids[row], f"{x:.6g}", f"{y:.6g}", *(values[row] for values in metadata.values())])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=160)

@@ -1,0 +1,88 @@
+"""Pictures of a store's rows, for sprites, mosaics and the report."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from tfcells.arrays import Pixels
+from tfcells.errors import RequestError
+from tfcells.features.store import FeatureStore
+from tfcells.images.readers import read_images
+from tfcells.images.sources import FolderSource, PixelSource
+from tfcells.images.thumbnails import read_thumbnails
+from tfcells.probes.sweep import Sweep
+
+_EXAMPLE_SIDE: Final = 120
+_HITS_PER_CLASS: Final = 3
+_MISSES: Final = 24
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture of the report: who it is, what it is, what was said of it, and itself as a data URI."""
+
+    id: str
+    truth: str
+    predicted: str
+    confidence: float
+    picture: str
+
+
+def open_source(store: FeatureStore) -> PixelSource | None:
+    """The pixels a store was made from, or None where they are no longer there."""
+    kind, root = store.facts["source"]["kind"], store.facts["source"]["root"]
+    if kind == "folder":
+        return FolderSource(Path(root)) if Path(root).is_dir() else None
+    try:
+        return read_images(root).source
+    except RequestError:
+        return None
+
+
+def choose_examples(sweep: Sweep, source: PixelSource) -> tuple[list[Example], list[Example]]:
+    """The surest hits of every class, and the surest misses: what the best probe has learned, and where it fails.
+
+    Returns:
+        Hits, class by class, and misses, the most confident first; out-of-fold answers, all of them.
+    """
+    predictions = sweep.best.predictions
+    confidence = predictions.probabilities.max(axis=1)
+    surest = np.argsort(-confidence, kind="stable")
+    hits = [
+        row
+        for index in range(len(sweep.class_names))
+        for row in [row for row in surest if predictions.hits[row] and sweep.rows.labels[row] == index][
+            :_HITS_PER_CLASS
+        ]
+    ]
+    misses = [row for row in surest if not predictions.hits[row]][:_MISSES]
+    return _examples(sweep, source, hits), _examples(sweep, source, misses)
+
+
+def data_uri(pixels: Pixels) -> str:
+    """A picture as a JPEG data URI, for pages that must not load anything."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _examples(sweep: Sweep, source: PixelSource, rows: Sequence[int]) -> list[Example]:
+    ids = [sweep.ids[row] for row in rows]
+    pictures = read_thumbnails(source, ids, side=_EXAMPLE_SIDE)
+    predictions = sweep.best.predictions
+    return [
+        Example(
+            id=id,
+            truth=sweep.class_names[sweep.rows.labels[row]],
+            predicted=sweep.class_names[predictions.predicted[row]],
+            confidence=float(predictions.probabilities[row].max()),
+            picture=data_uri(picture),
+        )
+        for id, row, picture in zip(ids, rows, pictures, strict=True)
+    ]

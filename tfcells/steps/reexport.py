@@ -1,0 +1,46 @@
+"""Export a finished run again, elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+from tfcells.config import parse_config
+from tfcells.features.store import FeatureStore
+from tfcells.images.splits import read_split
+from tfcells.probes.final import fit_final
+from tfcells.steps.export import card_facts, export_inputs, make_export
+from tfcells.steps.extraction import extraction_of
+from tfcells.steps.pictures import open_source
+from tfcells.steps.results import read_results
+
+
+def export_run(run: Path, *, into: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Fit a run's best candidate on all its rows outside the holdout and save it as one SavedModel.
+
+    Args:
+        run: Output folder of a study.
+        into: Folder of the export; `saved_models/<study>` by default.
+
+    Returns:
+        The folder and the card.
+
+    Raises:
+        RequestError: If `run` is no finished run, or its weights are no longer to be found.
+        DamageError: If the weights found are others, or the export does not answer as measured.
+    """
+    results = read_results(run)
+    config = parse_config(results["config"])
+    store, split = FeatureStore(run / "features"), read_split(run / "split.csv")
+    best = results["best"]
+    final = fit_final(store, split, taps=best["taps"], kind=best["probe"], seed=config.seed)
+    chosen = {"taps": list(final.taps), "probe": final.kind, "seed": config.seed}
+    into = Path("saved_models") / config.name if into is None else into
+    card = make_export(
+        store,
+        split,
+        final,
+        extraction_of(config),
+        into=into,
+        source=open_source(store),
+        card=card_facts(results, chosen, export_inputs(store, split, chosen)),
+    )
+    return into, card

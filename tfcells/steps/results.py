@@ -1,0 +1,124 @@
+"""`results.json`: every number of a study in one object; its schema is `tfcells/report/results.schema.json`."""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tfcells.config import StudyConfig
+from tfcells.errors import RequestError
+from tfcells.features.store import FeatureStore
+from tfcells.images.splits import HOLDOUT, TRAIN, Split
+from tfcells.probes.crossval import OutOfFold, SweepRows
+from tfcells.probes.summary import confusion_json, interval_json, per_class_json, scores_json, sweep_json
+from tfcells.probes.sweep import Sweep, score
+from tfcells.stats.intervals import difference_of_independent
+
+FORMAT: Final = 1
+
+
+def data_json(store: FeatureStore, split: Split) -> dict[str, Any]:
+    """What was looked at: counts, groups, quarantine, classes that were left out."""
+    rows = store.rows
+    aligned = split.aligned_to(rows.ids)
+    return {
+        "source": store.facts["source"]["root"],
+        "images": len(rows.ids),
+        "classes": {name: int((rows.labels == index).sum()) for index, name in enumerate(rows.class_names)},
+        "unlabelled": int((rows.labels < 0).sum()),
+        "groups": len(set(aligned.groups)),
+        "quarantined": [{"id": entry.id, "reason": entry.reason} for entry in store.quarantine],
+        "left_out": dict(split.left_out),
+    }
+
+
+def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
+    """How rows were parted."""
+    parts = split.aligned_to(store.rows.ids).parts
+    return {
+        "folds": int(split.folds.max()) + 1,
+        "seed": split.seed,
+        "digest": split.digest,
+        "train": parts.count(TRAIN),
+        "holdout": parts.count(HOLDOUT),
+    }
+
+
+def backbone_json(store: FeatureStore) -> dict[str, Any]:
+    """What it was looked at with."""
+    recipe = store.recipe
+    return {
+        "name": recipe["backbone"]["name"],
+        "weights": recipe["weights"]["name"],
+        "sha256": recipe["weights"]["sha256"],
+        "size": recipe["backbone"]["size"],
+        "kernel": recipe["backbone"]["kernel"],
+        "preprocessing": recipe["backbone"]["preprocessing"],
+        "taps": {tap: {"pooling": store.tap_of[tap].pooling, "shape": recipe["shapes"][tap]} for tap in store.taps},
+    }
+
+
+def holdout_json(answers: OutOfFold, rows: SweepRows, sweep: Sweep) -> dict[str, Any]:
+    """The holdout, asked once, and how far it lies from the cross-validated accuracy."""
+    scores = score(answers, rows)
+    return {
+        "images": len(rows.labels),
+        **scores_json(scores),
+        "accuracy_minus_cross_validated": interval_json(
+            difference_of_independent(scores.accuracy, sweep.best.scores.accuracy)
+        ),
+        "confusion": confusion_json(scores, sweep.class_names),
+        "per_class": per_class_json(answers, scores, rows, sweep.class_names),
+    }
+
+
+def probe_json(store: FeatureStore, split: Split, sweep: Sweep, *, seed: int) -> dict[str, Any]:
+    """What a sweep over a store found, with what it was measured on."""
+    return {
+        "format": FORMAT,
+        "tfcells": importlib.metadata.version("tfcells"),
+        "seed": seed,
+        "data": data_json(store, split),
+        "split": split_json(split, store),
+        "backbone": backbone_json(store),
+        **sweep_json(sweep),
+        "store": {"digest": store.digest, "engine": store.recipe["engine"], "versions": store.recipe["versions"]},
+    }
+
+
+def study_json(
+    config: StudyConfig, *, store: FeatureStore, split: Split, sweep: Sweep, holdout: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a study found; the study adds `maps` and `export` when they are made."""
+    return {
+        **probe_json(store, split, sweep, seed=config.seed),
+        "study": config.name,
+        "holdout": holdout,
+        "config": config.as_json(),
+    }
+
+
+def write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write JSON that any reader takes: no NaN, UTF-8."""
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """Read a run's `results.json`.
+
+    Raises:
+        RequestError: If `run` holds none.
+    """
+    try:
+        results: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as broken:
+        raise RequestError(
+            f"{run} is no finished run: {broken}. Expected the output folder of `tfcells run`."
+        ) from broken
+    return results
+
+
+def exit_code(quarantined: Sequence[object], left_out: Mapping[str, str]) -> int:
+    """1 if some input was quarantined or left out, else 0."""
+    return 1 if quarantined or left_out else 0

@@ -1,0 +1,156 @@
+"""The main path: one configuration in, one report out. It reads top to bottom like the README."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tfcells.config import StudyConfig
+from tfcells.errors import RequestError
+from tfcells.features.extract import extract
+from tfcells.features.store import FeatureStore
+from tfcells.images.readers import read_images
+from tfcells.images.sources import PixelSource
+from tfcells.images.splits import Split, split_table, write_split
+from tfcells.probes.catalog import check_probes
+from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
+from tfcells.probes.predictions import prediction_columns, write_predictions
+from tfcells.probes.sweep import Sweep, probe_layers
+from tfcells.progress import Progress, silent
+from tfcells.report.page import write_report
+from tfcells.steps.export import card_facts, current_card, export_inputs, make_export
+from tfcells.steps.extraction import extraction_of
+from tfcells.steps.maps import build_projector, draw_map
+from tfcells.steps.pictures import choose_examples
+from tfcells.steps.probe import worker_count
+from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
+
+_log = logging.getLogger(__name__)
+RUN_FILES: Final = frozenset({"features", "results.json", "truth.csv"})  # each says: this is a run (or a demo begun)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        out: Its folder: `report.html`, `results.json`, `predictions.csv`, `split.csv`, `features/`, `maps/`,
+            `projector/`, `export/`.
+        results: What `results.json` holds.
+    """
+
+    out: Path
+    results: dict[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line returns: 1 if some input was quarantined or left out by name."""
+        return exit_code(self.results["data"]["quarantined"], self.results["data"]["left_out"])
+
+
+def run_study(config: StudyConfig, *, out: Path, progress: Progress = silent) -> Study:
+    """Run a study; what is done already and unchanged is kept.
+
+    Args:
+        config: What to study.
+        out: Folder for everything; made if it does not exist, resumed if it holds the same study.
+        progress: Told how far each stage is.
+
+    Raises:
+        RequestError: If the study cannot be made as asked; nothing was written.
+    """
+    check_out(out)
+    check_probes(config.probes.kinds)
+    table = read_images(
+        config.images.root,
+        class_names=config.images.class_names,
+        groups=config.images.groups,
+        progress=progress,
+    )
+    # Before the features: a study whose classes cannot be split must not cost an hour first.
+    split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+    store = extract(table, extraction_of(config), into=out / "features", progress=progress)
+    write_split(split, out / "split.csv")
+    sweep = probe_layers(
+        store,
+        split,
+        probes=config.probes.kinds,
+        concatenate=config.probes.concatenate,
+        seed=config.seed,
+        workers=worker_count(config.probes.workers),
+        progress=progress,
+    )
+    write_predictions(sweep, out / "predictions.csv")
+    final = fit_final(store, split, taps=sweep.best.taps, kind=sweep.best.probe, seed=config.seed)
+    holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
+    results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
+    results["maps"] = _draw(config, store, sweep, table.source, out, progress)
+    results["export"] = _export(config, store, split, final, results, table.source, out)
+    write_results(out / "results.json", results)
+    hits, misses = choose_examples(sweep, table.source)
+    write_report(out / "report.html", results, hits=hits, misses=misses, maps=out / "maps")
+    return Study(out=out, results=results)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a folder that holds something other than a run.
+
+    Raises:
+        RequestError: If so.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not any((out / name).exists() for name in RUN_FILES):
+        raise RequestError(f"{out} exists and is no run of tfcells. Choose another --out, or empty it.")
+
+
+def _draw(
+    config: StudyConfig, store: FeatureStore, sweep: Sweep, source: PixelSource, out: Path, progress: Progress
+) -> dict[str, Any]:
+    columns = prediction_columns(sweep, store.rows.ids)
+    drawn = {
+        method: draw_map(
+            store,
+            taps=sweep.best.taps,
+            method=method,
+            out=out / "maps" / method,
+            source=source,
+            columns=columns,
+            perplexity=config.maps.perplexity,
+            max_rows=config.maps.max_rows,
+            seed=config.seed,
+            progress=progress,
+        ).facts
+        for method in ("pca", "tsne")
+    }
+    projector = build_projector(
+        store,
+        taps=sweep.best.taps,
+        out=out / "projector",
+        source=source,
+        columns=columns,
+        thumbnail=config.maps.thumbnail,
+        seed=config.seed,
+        progress=progress,
+    )
+    return {**drawn, "projector": {"rows": projector.rows, "thumbnail": projector.cell}}
+
+
+def _export(
+    config: StudyConfig,
+    store: FeatureStore,
+    split: Split,
+    final: FinalProbe,
+    results: dict[str, Any],
+    source: PixelSource,
+    out: Path,
+) -> dict[str, Any]:
+    chosen = {"taps": list(final.taps), "probe": final.kind, "seed": config.seed}
+    inputs = export_inputs(store, split, chosen)
+    card = current_card(out / "export", inputs=inputs)
+    if card is None:
+        facts = card_facts(results, chosen, inputs)
+        card = make_export(store, split, final, extraction_of(config), into=out / "export", source=source, card=facts)
+    else:
+        _log.info("export: kept, its inputs are unchanged")
+    return {"path": "export", "inputs": inputs, "parity": card["parity"], "fitted_on": card["fitted_on"]}
