@@ -82,7 +82,7 @@ def made_store(
     seed: int = 0,
     labels: np.ndarray | None = None,
 ) -> FeatureStore:
-    """A complete store: normal features of two taps `early` and `late`, class means `signal` apart, colour without any."""
+    """A complete store: normal features of `early` and `late`, class means `signal` apart; colour without any."""
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.arange(images) % classes) if labels is None else labels
     table = made_table(labels, groups=groups)

@@ -33,5 +33,6 @@ def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> Pixels:
     height, width = (max(1, round(extent * side / longest)) for extent in pixels.shape[:2])
     canvas = np.full((side, side, 3), filler, dtype=np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
-    canvas[top : top + height, left : left + width] = Image.fromarray(pixels).resize((width, height), _TRIANGLE)
+    small = Image.fromarray(pixels).resize((width, height), _TRIANGLE)
+    canvas[top : top + height, left : left + width] = np.asarray(small)
     return canvas
