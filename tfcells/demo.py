@@ -19,6 +19,7 @@ IMAGES_PER_CLASS: Final = 60
 PLANTS: Final = Plants(copies=40, corrupt=6)
 SEED: Final = 0
 _BACKBONE: Final = "mobilenet_v2"
+_EARLY_TAPS: Final = ("block_1_expand_relu", "block_2_expand_relu", "block_3_expand_relu")
 
 
 def run_demo(out: Path, *, progress: Progress = silent) -> Study:
@@ -82,16 +83,17 @@ def _config(images: Path, groups: Path) -> StudyConfig:
     return StudyConfig(
         name="demo",
         images=ImagesConfig(root=str(images), groups=groups, holdout=0.2),
-        backbone=BackboneConfig(name=_BACKBONE, weights=_shipped_weights()),
+        backbone=_backbone(),
         seed=SEED,
     )
 
 
-def _shipped_weights() -> str:
+def _backbone() -> BackboneConfig:
     try:
-        return find_weights(_BACKBONE, "cells").name
+        return BackboneConfig(name=_BACKBONE, weights=find_weights(_BACKBONE, "cells").name)
     except MissingWeightsError:
-        return NONE
+        # Random features fade with depth: what the first blocks keep of colour and texture, later ones have lost.
+        return BackboneConfig(name=_BACKBONE, weights=NONE, taps=_EARLY_TAPS)
 
 
 def _write_groups(truth: SampleTruth, path: Path) -> None:

@@ -73,27 +73,26 @@ def write_report(
 
 
 def verdict(results: Mapping[str, Any]) -> str:
-    """The study in two sentences."""
-    best, data = results["best"], results["data"]
-    rival = max(
-        (entry for entry in results["baselines"] if entry["taps"]),
-        key=lambda entry: entry["balanced_accuracy"]["value"],
-        default=None,
-    )
-    tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
-    classes = len(results["confusion"]["classes"])
+    """The study in two or three sentences."""
+    best, data, colour = results["best"], results["data"], best_baseline(results)
     text = (
         f"{' + '.join(best['taps'])} of {results['backbone']['name']} ({results['backbone']['weights']}), read by "
-        f"{best['probe']}, tells {classes} classes apart with {percent(best['balanced_accuracy'])} balanced accuracy "
-        f"on {data['images']:,} images in {data['groups']:,} groups. "
+        f"{best['probe']}, tells {len(results['confusion']['classes'])} classes apart with "
+        f"{percent(best['balanced_accuracy'])} balanced accuracy on {data['images']:,} images in "
+        f"{data['groups']:,} groups. "
     )
-    if rival is not None:
-        text += f"Colour statistics alone reach {percent(rival['balanced_accuracy'])}. "
+    if colour is not None:
+        text += f"Colour statistics alone reach {percent(colour['balanced_accuracy'])}. "
+    tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
     if tied:
-        text += f"{tied} other candidate{'s' if tied > 1 else ''} cannot be told from it."
-    else:
-        text += "Every other candidate is distinguishably worse."
-    return text
+        return text + f"{tied} other candidate{'s' if tied > 1 else ''} cannot be told from it."
+    return text + "Every other candidate is distinguishably worse."
+
+
+def best_baseline(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The strongest reading of colour statistics, or None if there is none."""
+    colour = [entry for entry in results["baselines"] if entry["taps"]]
+    return max(colour, key=lambda entry: float(entry["balanced_accuracy"]["value"]), default=None)
 
 
 def warnings(results: Mapping[str, Any]) -> list[str]:
@@ -109,19 +108,15 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
     for name, reason in data["left_out"].items():
         found.append(f"Class {name} is left out of the probes: {reason}.")
-    best = results["best"]["balanced_accuracy"]
-    for entry in results["baselines"]:
-        if entry["taps"] and entry["tied_with_best"]:
-            found.append(
-                f"{title_of(entry)} cannot be told from the best candidate: what is measured may be colour alone."
-            )
-            break
+    best, colour = results["best"], best_baseline(results)
+    if colour is not None and (colour["tied_with_best"] or colour["accuracy"]["value"] >= best["accuracy"]["value"]):
+        found.append(f"{title_of(colour)} does no worse than the best candidate: what is measured may be colour alone.")
     if results["data"]["groups"] == results["data"]["images"]:
         found.append(
             "Every image is its own group: if several show the same cell, field or patient, the numbers are too good. "
             "Give a groups file to keep such images together."
         )
-    if best["high"] - best["low"] > 0.15:
+    if best["balanced_accuracy"]["high"] - best["balanced_accuracy"]["low"] > 0.15:
         found.append("The interval of the best candidate is wider than 15 points: too few images to rank candidates.")
     return found
 
@@ -133,7 +128,7 @@ def percent(number: Mapping[str, float]) -> str:
 
 def points(number: Mapping[str, float]) -> str:
     """A difference of shares in percentage points, with sign and interval."""
-    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f} to {100 * number['high']:+.1f}) points"
+    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f} to {100 * number['high']:+.1f})"
 
 
 def probability(value: float) -> str:
