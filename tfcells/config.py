@@ -1,6 +1,8 @@
 """A study's configuration: YAML to frozen dataclasses; unknown keys and wrong types are errors."""
 
 import dataclasses
+import json
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,12 +91,11 @@ class StudyConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as a JSON object."""
-        plain: dict[str, Any] = dataclasses.asdict(self)
-        plain["images"]["groups"] = None if self.images.groups is None else str(self.images.groups)
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         return plain
 
 
-def read_config(path: Path, overrides: Mapping[str, str] | None = None) -> StudyConfig:
+def read_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> StudyConfig:
     """Read a YAML file.
 
     Args:
@@ -105,11 +106,12 @@ def read_config(path: Path, overrides: Mapping[str, str] | None = None) -> Study
         RequestError: If the file cannot be read, a needed key is missing or a value has the wrong type.
         UnknownNameError: If a key is unknown; suggests the nearest.
     """
+    path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
         raise RequestError(f"Config {path} cannot be read: {fault}.") from fault
-    except yaml.YAMLError as fault:
+    except _NOT_YAML as fault:
         raise RequestError(f"Config {path} is not YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(raw, dict):
         raise RequestError(
@@ -125,13 +127,49 @@ def parse_config(raw: Mapping[str, Any]) -> StudyConfig:
     return _build(StudyConfig, raw, "")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers look like numbers, and whose keys come once.
+
+    YAML 1.1, which PyYAML reads, also takes 2024_01, 010 and 12:30 for whole numbers and 2024-01-15 for a date, but
+    not 1e-3 for a number; a folder or a class may be called so.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} comes twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_TAG = "tag:yaml.org,2002:"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag not in (f"{_TAG}int", f"{_TAG}float", f"{_TAG}timestamp")]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^(0|-?[1-9][0-9]*)$"), list("-0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(r"^[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"),
+    list("-+.0123456789"),
+)
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter for thousands of digits and of brackets
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
 def _override(text: str) -> object:
-    """A value from the command line: numbers, true, null and [lists] as in YAML, anything else as it stands."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    """A value from the command line: numbers, true, null, [lists] and "quoted text" as in YAML, else as it stands."""
+    # Not parsed unless it must be: a path may hold what YAML takes for a comment, a key or an anchor.
+    tag = _Loader("").resolve(yaml.ScalarNode, text.strip(), (True, False))  # type: ignore[no-untyped-call]
+    if tag == f"{_TAG}str" and not text.startswith(("[", "'", '"')):
         return text
-    return text if isinstance(value, dict) else value
+    try:
+        return _load_yaml(text)
+    except _NOT_YAML:
+        return text
 
 
 def _set(raw: dict[str, Any], path: Sequence[str], value: object, key: str) -> None:
@@ -178,12 +216,13 @@ def _value(kind: Any, value: object, key: str) -> object:
 def _plain(kind: type, value: object, key: str) -> object:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     fits = number if kind is float else isinstance(value, kind)
-    if kind is str and number:
-        return str(value)  # a class named 1, a folder named 2024
+    if kind is str and number and isinstance(value, int):
+        return str(value)  # a class named 1, a folder named 2024; 1.10 would come back as 1.1
     if kind is Path and isinstance(value, str):
         return Path(value)
     if not fits or (kind is int and isinstance(value, bool)):
-        raise RequestError(f"Config key {key} is {value!r}. Expected {_words(kind)}.")
+        quotes = "; put it in quotes" if kind is str and isinstance(value, (bool, float)) else ""
+        raise RequestError(f"Config key {key} is {value!r}. Expected {_words(kind)}{quotes}.")
     return float(value) if kind is float else value  # type: ignore[arg-type]
 
 

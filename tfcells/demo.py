@@ -22,7 +22,7 @@ _BACKBONE: Final = "mobilenet_v2"
 _EARLY_TAPS: Final = ("block_1_expand_relu", "block_2_expand_relu", "block_3_expand_relu")
 
 
-def run_demo(out: Path, *, progress: Progress = silent) -> Study:
+def run_demo(out: str | Path, *, progress: Progress = silent) -> Study:
     """Generate images, study them, and check that exactly the planted faults were found.
 
     Writes `images/`, `truth.csv` and `groups.csv` beside what `run_study` writes. It takes the weights that ship
@@ -36,6 +36,7 @@ def run_demo(out: Path, *, progress: Progress = silent) -> Study:
         RequestError: If `out` holds something else.
         DamageError: If the faults that were found are not the planted ones.
     """
+    out = Path(out)
     images, groups_file = out / "images", out / "groups.csv"
     truth = _drawn(images, out / "truth.csv", progress)
     _write_groups(truth, groups_file)

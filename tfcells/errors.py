@@ -12,9 +12,9 @@
 Every message says what came, what was expected and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Final
+from typing import Any, Final
 
 _LISTED: Final = 40  # names shown in a message
 _COMPARED: Final = 5_000  # names compared for a suggestion; difflib takes about a second for this many
@@ -24,6 +24,16 @@ class TfcellsError(Exception):
     """Base of everything tfcells raises on purpose; `exit_code` is what the command line returns."""
 
     exit_code = 3
+
+    def __reduce__(self) -> tuple[Callable[..., "TfcellsError"], tuple[Any, ...]]:
+        # From a worker process an error comes pickled; Python would call a subclass with the finished message.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[TfcellsError], args: tuple[Any, ...], state: dict[str, Any]) -> TfcellsError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class RequestError(TfcellsError, ValueError):
@@ -55,7 +65,7 @@ class UnknownNameError(RequestError):
         listed = ", ".join(self.known[:_LISTED])
         if len(self.known) > _LISTED:
             listed += f" and {len(self.known) - _LISTED:,} more"
-        super().__init__(f"Unknown {what} {name!r}.{hint} Expected one of: {listed}.")
+        super().__init__(f"Unknown {what} {name!r}.{hint} Expected one of: {listed or '(none)'}.")
 
 
 class MissingWeightsError(RequestError):

@@ -48,7 +48,7 @@ class Study:
         return exit_code(self.results["data"]["quarantined"], self.results["data"]["left_out"])
 
 
-def run_study(config: StudyConfig, *, out: Path, progress: Progress = silent) -> Study:
+def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = silent) -> Study:
     """Run a study; what is done already and unchanged is kept.
 
     Args:
@@ -59,6 +59,7 @@ def run_study(config: StudyConfig, *, out: Path, progress: Progress = silent) ->
     Raises:
         RequestError: If the study cannot be made as asked; nothing was written.
     """
+    out = Path(out)
     check_out(out)
     check_probes(config.probes.kinds)
     table = read_images(
@@ -108,8 +109,8 @@ def _draw(
     config: StudyConfig, store: FeatureStore, sweep: Sweep, source: PixelSource, out: Path, progress: Progress
 ) -> dict[str, Any]:
     columns = prediction_columns(sweep, store.rows.ids)
-    drawn = {
-        method: draw_map(
+    drawn = [
+        draw_map(
             store,
             taps=sweep.best.taps,
             method=method,
@@ -120,20 +121,22 @@ def _draw(
             max_rows=config.maps.max_rows,
             seed=config.seed,
             progress=progress,
-        ).facts
+        )
         for method in ("pca", "tsne")
-    }
+    ]
     projector = build_projector(
         store,
         taps=sweep.best.taps,
         out=out / "projector",
         source=source,
         columns=columns,
+        drawn=drawn,
         thumbnail=config.maps.thumbnail,
         seed=config.seed,
         progress=progress,
     )
-    return {**drawn, "projector": {"rows": projector.rows, "thumbnail": projector.cell}}
+    facts = {entry.method: entry.facts for entry in drawn}
+    return {**facts, "projector": {"rows": projector.rows, "thumbnail": projector.cell}}
 
 
 def _export(

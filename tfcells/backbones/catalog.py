@@ -74,10 +74,9 @@ class Backbone:
 
 _ROWS = (
     Backbone("convnext_tiny", "ConvNeXtTiny", "convnext", _INSIDE, 224,
-             "convnext_tiny_stage_1_block_2_identity", "convnext_tiny_stage_2_block_8_identity", "layer_normalization"),
+             "add_5", "add_14", "layer_normalization"),  # the sums that end stages 1 and 2
     Backbone("convnext_small", "ConvNeXtSmall", "convnext", _INSIDE, 224,
-             "convnext_small_stage_1_block_2_identity", "convnext_small_stage_2_block_26_identity",
-             "layer_normalization"),
+             "add_5", "add_32", "layer_normalization"),
     Backbone("densenet121", "DenseNet121", "densenet", _TORCH, 224, "pool3_relu", "pool4_relu", "relu"),
     Backbone("densenet169", "DenseNet169", "densenet", _TORCH, 224, "pool3_relu", "pool4_relu", "relu"),
     Backbone("densenet201", "DenseNet201", "densenet", _TORCH, 224, "pool3_relu", "pool4_relu", "relu"),
@@ -88,7 +87,7 @@ _ROWS = (
     Backbone("efficientnet_v2_s", "EfficientNetV2S", "efficientnet_v2", _INSIDE, 384,
              "block3d_add", "block5i_add", "top_activation"),
     Backbone("inception_resnet_v2", "InceptionResNetV2", "inception_resnet_v2", _SIGNED_UNIT, 299,
-             "mixed_5b", "mixed_6a", "conv_7b_ac"),
+             "block35_10_ac", "block17_20_ac", "conv_7b_ac"),
     Backbone("inception_v3", "InceptionV3", "inception_v3", _SIGNED_UNIT, 299, "mixed2", "mixed7", "mixed10"),
     Backbone("mobilenet", "MobileNet", "mobilenet", _SIGNED_UNIT, 224,
              "conv_pw_5_relu", "conv_pw_11_relu", "conv_pw_13_relu"),

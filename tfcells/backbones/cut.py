@@ -1,5 +1,6 @@
 """Cut a model at named layers: one model, one pass, a dict of pooled features."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,7 @@ import keras
 from keras import ops
 
 from tfcells.backbones.open import OpenBackbone
-from tfcells.backbones.preprocess import Preprocess
+from tfcells.backbones.preprocess import preprocess
 from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.errors import RequestError, UnknownNameError
 
@@ -17,28 +18,34 @@ _GEM_FLOOR = 1e-6  # the generalised mean is for activations that are not negati
 
 @dataclass(frozen=True)
 class LayerRow:
-    """What `tfcells layers` shows of one layer: name, kind, output shape (height, width, channels), parameters."""
+    """What `tfcells layers` shows of one layer: name, kind, output shape (height, width, channels), parameters.
+
+    A side is None where it is that of the picture.
+    """
 
     name: str
     kind: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     parameters: int
 
     def bytes_per_image(self, pooling: str) -> int:
         """Bytes of float32 features per image under a pooling."""
         pooled = pooling in ("mean", "max", "gem")
-        numbers = self.shape[-1] if pooled else _product(self.shape)
-        return 4 * numbers
+        return 4 * _numbers(self.name, self.shape[-1:] if pooled else self.shape)
 
 
 def list_layers(model: keras.Model) -> list[LayerRow]:
-    """List the layers of a functional model that can be tapped, from input to output."""
+    """List the layers of a functional model that can be tapped, from input to output.
+
+    Sums and products written without a layer count: ConvNeXt's stages end in one.
+    """
     rows = []
-    for layer in model.layers:
+    for layer in _operations(model):
         output = layer.output
         if isinstance(layer, keras.layers.InputLayer) or not hasattr(output, "shape"):
             continue
-        rows.append(LayerRow(layer.name, type(layer).__name__, tuple(output.shape[1:]), layer.count_params()))
+        parameters = layer.count_params() if isinstance(layer, keras.layers.Layer) else 0
+        rows.append(LayerRow(layer.name, type(layer).__name__, tuple(output.shape[1:]), parameters))
     return rows
 
 
@@ -60,10 +67,15 @@ def cut(model: keras.Model, taps: Sequence[str | Tap], pooling: str = "mean") ->
         RequestError: If there is no tap or one comes twice.
     """
     parsed = parse_taps(taps, pooling=pooling)
-    outputs = {
-        key: _pooled(_output_of(model, tap.layer), tap) for key, tap in zip(tap_keys(parsed), parsed, strict=True)
-    }
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_cut")
+    maps = {key: _output_of(model, tap.layer) for key, tap in zip(tap_keys(parsed), parsed, strict=True)}
+    given = model.inputs[0]
+    body = keras.Model(given, maps, name=f"{model.name}_body")
+    # Pooling stands outside the body: a model read from a file may hold operations of the very names (`mean`,
+    # `cast`) that Keras would give to those added here.
+    images = keras.Input(batch_shape=given.shape, dtype=given.dtype)
+    reached = body(images)
+    outputs = {key: _pooled(reached[key], tap) for key, tap in zip(tap_keys(parsed), parsed, strict=True)}
+    return keras.Model(images, outputs, name=f"{model.name}_cut")
 
 
 def cut_backbone(backbone: OpenBackbone, taps: Sequence[str | Tap] | None = None, pooling: str = "mean") -> keras.Model:
@@ -80,15 +92,21 @@ def cut_backbone(backbone: OpenBackbone, taps: Sequence[str | Tap] | None = None
     """
     body = cut(backbone.model, backbone.row.taps if taps is None else taps, pooling)
     pixels = keras.Input((None, None, 3), name="pixels", dtype="float32")
-    prepared = Preprocess.for_backbone(backbone.row.preprocessing, size=backbone.size, kernel=backbone.row.kernel)
-    return keras.Model(pixels, body(prepared(pixels)), name=f"{backbone.row.name}_from_pixels")
+    row = backbone.row
+    prepared = preprocess(pixels, row.preprocessing, size=backbone.size, kernel=row.kernel)
+    return keras.Model(pixels, body(prepared), name=f"{row.name}_from_pixels")
 
 
 def _output_of(model: keras.Model, name: str) -> keras.KerasTensor:
     known = [row.name for row in list_layers(model)]
     if name not in known:
         raise UnknownNameError(f"layer of {model.name}", name, known)
-    return model.get_layer(name).output
+    return next(layer.output for layer in _operations(model) if layer.name == name)
+
+
+def _operations(model: keras.Model) -> Sequence[keras.Operation]:
+    operations: Sequence[keras.Operation] = getattr(model, "operations", model.layers)  # a Sequential has layers alone
+    return operations
 
 
 def _pooled(maps: keras.KerasTensor, tap: Tap) -> keras.KerasTensor:
@@ -96,7 +114,7 @@ def _pooled(maps: keras.KerasTensor, tap: Tap) -> keras.KerasTensor:
     if tap.pooling == "none":
         return maps
     if tap.pooling == "flatten":
-        return ops.reshape(maps, (-1, _product(maps.shape[1:])))
+        return ops.reshape(maps, (-1, _numbers(tap.layer, maps.shape[1:])))
     if len(maps.shape) != 4:
         raise RequestError(
             f"Layer {tap.layer} gives shape {tuple(maps.shape[1:])}, which has no height and width to pool over. "
@@ -110,8 +128,11 @@ def _pooled(maps: keras.KerasTensor, tap: Tap) -> keras.KerasTensor:
     return ops.power(ops.mean(powers, axis=(1, 2)), 1.0 / _GEM_EXPONENT)
 
 
-def _product(shape: Sequence[int]) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+def _numbers(layer: str, shape: Sequence[int | None]) -> int:
+    known = [side for side in shape if side is not None]
+    if len(known) < len(shape):
+        raise RequestError(
+            f"Layer {layer} gives shape {tuple(shape)}, which depends on the picture. "
+            "Expected a model whose input has a fixed size, or pooling `mean`, `max` or `gem`."
+        )
+    return math.prod(known)

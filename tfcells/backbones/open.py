@@ -1,8 +1,10 @@
 """Open a backbone: build the network of a catalog row, load exactly the weights that were asked for."""
 
 import hashlib
+import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ from tfcells.backbones.weights import IMAGENET, NONE, WeightsFile, find_weights,
 from tfcells.errors import MissingWeightsError, RequestError
 
 _NAME_COUNTERS: Final = "object_name_uids"
+_IMAGENET_VARIANCES: Final = (0.229**2, 0.224**2, 0.225**2)  # of pixels in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,17 +77,28 @@ def open_backbone(name: str, *, weights: str | Path = IMAGENET, size: int | None
 
 
 def build_network(row: Backbone, size: int, *, weights: str | None = None) -> keras.Model:
-    """Build a row's network, with layer names that do not depend on what was built before in this process."""
+    """Build a row's network, with layer names that do not depend on what was built before in this process.
+
+    Raises:
+        RequestError: If the network cannot be built for this size.
+    """
     with _fresh_layer_names():
         builder = getattr(keras.applications, row.builder)
-        return builder(weights=weights, include_top=False, input_shape=(size, size, 3))
+        try:
+            return builder(weights=weights, include_top=False, input_shape=(size, size, 3))
+        except ValueError as unfit:
+            if weights is not None:  # then it may as well be the download
+                raise
+            raise RequestError(
+                f"{row.name} cannot be built for size = {size}: {unfit}. Its own is {row.size}."
+            ) from unfit
 
 
 def weights_digest(model: keras.Model) -> str:
     """SHA-256 over the paths, shapes and values of all weights, in order."""
     digest = hashlib.sha256()
     for variable in model.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
+        value = np.ascontiguousarray(variable.numpy())
         digest.update(f"{variable.path} {value.shape} {value.dtype}|".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
@@ -105,9 +119,11 @@ def _fresh_layer_names() -> Iterator[None]:
 
 def _downloaded(row: Backbone, size: int) -> keras.Model:
     try:
-        return build_network(row, size, weights=IMAGENET)
+        with redirect_stdout(sys.stderr):  # where Keras reports its download; stdout belongs to results
+            return build_network(row, size, weights=IMAGENET)
     # Keras reports an unreachable host as a bare Exception, a bad download as ValueError.
     except Exception as fault:
+        build_network(row, size)  # says so where the size is at fault, not the download
         raise MissingWeightsError(
             f"No weights 'imagenet' for {row.name}: no {row.name}_imagenet.weights.h5 on this machine, and Keras "
             f"could not download them ({fault}). {ways_out(row.name)}"
@@ -119,10 +135,16 @@ def _load(model: keras.Model, found: WeightsFile) -> None:
     if path is None:
         raise RequestError(f"Weights {found.name!r} have no file to load; `{NONE}` and downloads are made, not loaded.")
     try:
-        if path.suffix == ".keras":
-            _copy_by_layer(keras.saving.load_model(path, compile=False, safe_mode=True), model, path)
-        else:
-            model.load_weights(path)
+        with warnings.catch_warnings(record=True) as notes:
+            warnings.simplefilter("always")
+            if path.suffix == ".keras":
+                _copy_by_layer(keras.saving.load_model(path, compile=False, safe_mode=True), model, path)
+            else:
+                model.load_weights(path)
+        for note in notes:  # of layers that Keras left random it may only warn
+            if "freshly-initialized" in str(note.message):
+                raise ValueError(note.message)
+        _divide_twice_where_trained_so(model)
     except RequestError:
         raise
     # h5py and Keras raise ValueError, KeyError, OSError and more for a file of another network.
@@ -146,3 +168,17 @@ def _copy_by_layer(source: keras.Model, target: keras.Model, path: Path) -> None
         )
     for layer in needed:
         layer.set_weights(donors[layer.name].get_weights())
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with a copy of its weights
+
+
+def _divide_twice_where_trained_so(model: keras.Model) -> None:
+    # The first EfficientNets were trained on inputs divided twice, by ImageNet's deviations and by their square
+    # roots (https://github.com/tensorflow/tensorflow/issues/49930). Keras adds a layer for the second division,
+    # but for weights="imagenet" alone: here it goes into the first, where the file holds ImageNet's variances.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            mean, variance, count = layer.get_weights()
+            if np.allclose(variance, _IMAGENET_VARIANCES, rtol=1e-3):
+                layer.set_weights([mean, variance**1.5, count])
+                layer.finalize_state()

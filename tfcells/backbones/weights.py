@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tfcells.backbones.catalog import BACKBONES
 from tfcells.errors import MissingWeightsError, RequestError
 
 SEARCH_VARIABLE: Final = "TFCELLS_WEIGHTS_DIR"
@@ -91,7 +92,9 @@ def _file(path: Path, backbone: str) -> WeightsFile:
 
 
 def _only_file_in(folder: Path, backbone: str) -> WeightsFile:
-    found = sorted(folder.glob(f"{backbone}_*.weights.h5"))
+    # mobilenet_v2_imagenet.weights.h5 begins with `mobilenet_` and is not for mobilenet.
+    longer = tuple(f"{name}_" for name in BACKBONES if name.startswith(f"{backbone}_"))
+    found = sorted(path for path in folder.glob(f"{backbone}_*.weights.h5") if not path.name.startswith(longer))
     if not found:
         raise MissingWeightsError(f"No {backbone}_<name>.weights.h5 in {folder}. {ways_out(backbone)}")
     if len(found) > 1:

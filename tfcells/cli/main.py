@@ -8,11 +8,11 @@ Nothing heavy is imported here, so that `--help` answers at once; each verb impo
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from tfcells.cli.quiet import quieten_tensorflow
 from tfcells.errors import RequestError, TfcellsError
 
 _DESCRIPTION: Final = (
@@ -33,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    # Before TensorFlow is imported: its start-up lines are about machines, not about the user's request.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     overrides = _overrides(rest) if options.verb == "run" else None
@@ -43,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         overrides = {}
     _log_to_stderr(quiet=options.quiet)
+    quieten_tensorflow()
     try:
         return _call(options, overrides)
     except TfcellsError as error:

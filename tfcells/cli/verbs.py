@@ -112,7 +112,7 @@ def extract(options: Options, _: Overrides) -> int:
     table = read_images(options.images, groups=groups, progress=progress)
     name_quarantine(table.quarantine)
     if options.plan:
-        plan = plan_extraction(table, extraction, into=Path(options.out or "."))
+        plan = plan_extraction(table, extraction, into=options.out)
         if options.json:
             print_json(asdict(plan))
         else:

@@ -105,7 +105,7 @@ def extract(
     table: ImageTable,
     extraction: Extraction,
     *,
-    into: Path,
+    into: str | Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
 ) -> FeatureStore:
@@ -128,6 +128,7 @@ def extract(
         RequestError: If the disk has no room for it; nothing was written.
         DamageError: If the golden check of the weights fails.
     """
+    into = Path(into)
     wanted = requested_recipe(extraction, table)
     check_target(into, wanted)
     existing = _existing(into)
@@ -142,13 +143,21 @@ def extract(
     return FeatureStore(into, recipe=wanted)
 
 
-def plan_extraction(table: ImageTable, extraction: Extraction, *, into: Path) -> Plan:
-    """Work out what `extract` would cost, without writing anything; errors as there."""
+def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Path | None = None) -> Plan:
+    """Work out what `extract` would cost, without writing anything; errors as there.
+
+    Args:
+        table: The pictures.
+        extraction: Backbone, weights, taps.
+        into: The store to be made or gone on with; without one, a new store in the working directory.
+    """
+    place = None if into is None else Path(into)
     wanted = requested_recipe(extraction, table)
-    check_target(into, wanted)
+    if place is not None:
+        check_target(place, wanted)
     from tfcells.features.forward import prepare
 
-    return prepare(table, extraction, wanted=wanted, into=into).plan
+    return prepare(table, extraction, wanted=wanted, into=place).plan
 
 
 def complete_recipe(

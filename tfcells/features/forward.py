@@ -41,7 +41,9 @@ class Engine:
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
-        self._function = tf.function(lambda pixels: model(pixels, training=False), reduce_retracing=True)
+        self._function = tf.function(
+            lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False
+        )
 
     def __call__(self, pixels: np.ndarray | tf.Tensor) -> dict[str, np.ndarray]:
         """(batch, height, width, 3) in [0, 255] to arrays of shape (batch, ...) by tap key."""
@@ -67,8 +69,19 @@ def open_engine(extraction: Extraction) -> tuple[OpenBackbone, Engine]:
 
 
 def golden(engine: Engine) -> dict[str, list[float]]:
-    """The engine's fingerprint of the golden picture."""
-    return fingerprint(engine(golden_picture()[None]))
+    """The engine's fingerprint of the golden picture.
+
+    Raises:
+        DamageError: If it is not finite; no store may begin with such weights.
+    """
+    found = fingerprint(engine(golden_picture()[None]))
+    for key, values in found.items():
+        if not np.isfinite(values).all():
+            raise DamageError(
+                f"Activations of the fixed picture at tap {key!r} are not finite: the weights are damaged. "
+                "Expected finite numbers; fetch the weights again."
+            )
+    return found
 
 
 def extract_rows(
@@ -110,7 +123,7 @@ class Prepared:
     plan: Plan
 
 
-def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path) -> Prepared:
+def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
     """Open the network, check it, complete the recipe, measure the rate; nothing is written.
 
     Raises:
@@ -121,14 +134,14 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     shapes = {key: tuple(output.shape[1:]) for key, output in engine.model.output.items()}
     recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found)
     rows_done = 0
-    if (into / "recipe.json").is_file():
+    if into is not None and (into / "recipe.json").is_file():
         stored = FeatureStore(into)
         check_fingerprint(found, stored.recipe["golden"], whose=f"the weights that {into} was made with")
         # Equal within the tolerance: the store's identity stays what it was.
         recipe, rows_done = {**recipe, "golden": stored.recipe["golden"]}, stored.rows_done
     plan = plan_of(
         recipe,
-        into=into,
+        into=Path() if into is None else into,
         rows_done=rows_done,
         images_per_second=_measured_rate(engine, backbone.size, extraction.batch_size),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),

@@ -10,7 +10,8 @@ import numpy as np
 from tfcells.errors import RequestError
 from tfcells.features.recipe import Recipe
 
-_SPARE = 1.05  # records, rows.csv and file-system blocks come on top of the numbers
+_BESIDE = 250  # bytes per image beside its taps: the colour statistics, a line of rows.csv
+_SPARE = 1.05  # records, headers and file-system blocks come on top
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def plan_of(
     return Plan(
         rows=missing,
         bytes_by_tap={key: number * count for key, number in per_image.items()},
-        bytes_missing=int(_SPARE * missing * sum(per_image.values())),
+        bytes_missing=int(_SPARE * missing * (sum(per_image.values()) + _BESIDE)),
         bytes_free=shutil.disk_usage(folder).free,
         seconds=missing / images_per_second,
         images_per_second=images_per_second,

@@ -14,6 +14,7 @@ from tfcells.images.table import ImageTable, Quarantined
 
 _OWN: Final = ("id", "pixels", "label", "group")
 _PREFIX: Final = "meta."
+_LINE_END: Final = "\r\n"  # as in RFC 4180: csv quotes a lone carriage return only where the line end holds one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +45,7 @@ def write_rows(path: Path, table: ImageTable) -> None:
     """Write `id,pixels,label,group` and a column `meta.<name>` for each metadata column; unlabelled is empty."""
     names = list(table.metadata)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator=_LINE_END)
         writer.writerow([*_OWN, *(f"{_PREFIX}{name}" for name in names)])
         columns = [table.metadata[name] for name in names]
         for row, (id, pixels, label, group) in enumerate(
@@ -83,15 +84,21 @@ def read_rows(path: Path, *, class_names: tuple[str, ...]) -> Rows:
 def write_quarantine(path: Path, entries: tuple[Quarantined, ...]) -> None:
     """Write `id,reason`."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator=_LINE_END)
         writer.writerow(["id", "reason"])
         writer.writerows(entries)
 
 
 def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
-    """Read what `write_quarantine` wrote."""
+    """Read what `write_quarantine` wrote.
+
+    Raises:
+        DamageError: If the file is missing or not of that form.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return tuple(Quarantined(row["id"], row["reason"]) for row in csv.DictReader(file))
-    except (OSError, KeyError) as broken:
+            reader = csv.reader(file)
+            next(reader)
+            return tuple(Quarantined(id, reason) for id, reason in reader)
+    except (OSError, ValueError, StopIteration, csv.Error) as broken:
         raise DamageError(f"{path} cannot be read: {broken!r}. Extract the store again.") from broken

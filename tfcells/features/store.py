@@ -14,6 +14,7 @@ Reading needs NumPy alone.
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class FeatureStore:
         DamageError: If it cannot be read.
     """
 
-    def __init__(self, path: Path, *, recipe: Recipe | None = None) -> None:
+    def __init__(self, path: str | Path, *, recipe: Recipe | None = None) -> None:
         self.path = Path(path)
         self.recipe = read_recipe(self.path)
         if recipe is not None:
@@ -133,7 +134,13 @@ class FeatureStore:
             keys: Taps as in `taps`, or `colour` for the hand-made colour statistics.
         """
         keys = (keys,) if isinstance(keys, str) else tuple(keys)
-        parts = [array.reshape(len(array), -1) for array in (self.array(key) for key in keys)]
+        if not keys:
+            raise RequestError(f"No tap of {self.path} was named. Expected one or more of: {', '.join(self.taps)}.")
+        # Computed in float32 whatever they are kept in; a width is not to be guessed where no row is left.
+        parts = [
+            array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float32, copy=False)
+            for array in (self.array(key) for key in keys)
+        ]
         used = list(dict.fromkeys(self.tap_of[key].pooling if key in self.tap_of else "none" for key in keys))
         return FeatureTable(
             vectors=parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1),

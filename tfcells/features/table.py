@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfcells.arrays import Features, Ids, Labels
-from tfcells.errors import RequestError
+from tfcells.errors import RequestError, UnknownNameError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +43,13 @@ class FeatureTable:
             )
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
-        """Row numbers of these ids, int64 of shape (len(ids),)."""
+        """Row numbers of these ids, int64 of shape (len(ids),).
+
+        Raises:
+            UnknownNameError: If an id is none of the table's.
+        """
         place = {id: row for row, id in enumerate(self.ids)}
+        for id in ids:
+            if id not in place:
+                raise UnknownNameError("id of the features", id, self.ids)
         return np.array([place[id] for id in ids], dtype=np.int64)

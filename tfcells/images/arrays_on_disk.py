@@ -35,10 +35,13 @@ def open_npz_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
             with archive.open(info) as member:
                 shutil.copyfileobj(member, unpacked, 2**20)
             unpacked.flush()
-            array: np.ndarray = np.load(Path(unpacked.name), mmap_mode="r", allow_pickle=False)
+            # Not numpy.load, which would open an archive inside the archive; Python objects are refused here too.
+            array: np.ndarray = np.lib.format.open_memmap(Path(unpacked.name), mode="r")
             return array
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as broken:
+        # Damaged, encrypted or exotic archives raise nearly anything: zlib.error, RuntimeError, OverflowError.
+        except Exception as broken:
+            first_line = (str(broken).splitlines() or [type(broken).__name__])[0]  # NumPy goes on with its own advice
             raise RequestError(
-                f"`{name}` in {archive.filename} cannot be read: {broken}. Expected a plain array of numbers or "
-                "strings, written with numpy.savez."
+                f"`{name}` in {archive.filename} cannot be read: {first_line.rstrip('.')}. Expected a plain "
+                "array of numbers or strings, written with numpy.savez."
             ) from broken

@@ -47,22 +47,24 @@ def image_batches(
     stop = len(table) if stop is None else stop
     width = 0 if measure is None else len(measure(_NOTHING))
 
-    def load(row: int) -> tuple[bytes, Pixels, bytes, Measurement]:
+    def load(row: np.int64) -> tuple[bytes, Pixels, bytes, Measurement]:
         blank = np.zeros(width, dtype=np.float32)
         if row >= stop:
             return b"", _NOTHING, b"", blank
-        id = table.ids[row]
+        id = table.ids[int(row)]
         try:
             pixels = table.source.read(id)
-            if pixel_digest(pixels) != table.digests[row]:
+            if pixel_digest(pixels) != table.digests[int(row)]:
                 return id.encode(), _NOTHING, b"its pixels changed after it was first read", blank
             return id.encode(), pixels, b"", blank if measure is None else measure(pixels)
-        except BadImageError as reason:
-            return id.encode(), _NOTHING, str(reason).encode(), blank
+        except BadImageError as fault:
+            reason = str(fault) or "cannot be read"  # an empty reason would mean that all is well
         # Whatever a reader may raise concerns one row; the run goes on and names it.
         except Exception as fault:
-            return id.encode(), _NOTHING, f"cannot be read: {type(fault).__name__}: {fault}".encode(), blank
+            reason = f"cannot be read: {type(fault).__name__}: {fault}"
+        return id.encode(), _NOTHING, reason.encode("utf-8", "backslashreplace"), blank
 
+    @tf.autograph.experimental.do_not_convert  # there is no control flow in it
     def prepare(row: tf.Tensor) -> dict[str, tf.Tensor]:
         id, pixels, reason, measured = tf.numpy_function(load, [row], (tf.string, tf.uint8, tf.string, tf.float32))
         pixels.set_shape((None, None, 3))

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from tfcells.errors import EmptyDataError, UnknownNameError
+from tfcells.errors import EmptyDataError, RequestError, UnknownNameError
 from tfcells.images.decode import BadImageError, pixel_digest
 from tfcells.images.sources import PixelSource
 from tfcells.images.table import ImageTable, Quarantined, joined_groups
@@ -44,8 +44,8 @@ def inspect_candidates(
 ) -> ImageTable:
     """Make a table of the candidates that decode; name the others in its quarantine.
 
-    Pictures with the same pixels become one group, since a split must never part them. `width` and `height`
-    become metadata columns.
+    Pictures with the same pixels become one group, since a split must never part them. `width` and `height` in
+    pixels become metadata columns, unless the source has columns of that name.
 
     Args:
         candidates: What the reader found, in row order.
@@ -57,10 +57,11 @@ def inspect_candidates(
     Raises:
         EmptyDataError: If not one candidate decodes.
         UnknownNameError: If a label is not in `class_names`.
+        RequestError: If a class is named twice.
     """
     rows: list[Candidate] = []
     seen: list[_Seen] = []
-    refused = list(quarantine)
+    refused = [Quarantined(_printable(entry.id), entry.reason) for entry in quarantine]
     for candidate, outcome in zip(candidates, _look_at_all(candidates, source, progress), strict=True):
         if isinstance(outcome, _Seen):
             rows.append(candidate)
@@ -81,11 +82,11 @@ def inspect_candidates(
         class_names=names,
         groups=joined_groups(ids, [by_pixels, by_name]),
         source=source,
-        metadata=columns
-        | {
+        metadata={
             "width": tuple(str(look.width) for look in seen),
             "height": tuple(str(look.height) for look in seen),
-        },
+        }
+        | columns,
         quarantine=tuple(sorted(refused)),
     )
 
@@ -126,6 +127,8 @@ def _numbered(rows: Sequence[Candidate], class_names: Sequence[str] | None) -> t
     occurring = sorted({row.label for row in rows if row.label is not None})
     names = tuple(occurring if class_names is None else class_names)
     number = {name: index for index, name in enumerate(names)}
+    if len(number) < len(names):
+        raise RequestError(f"Class names {', '.join(names)} given. Expected each of them once.")
     for label in occurring:
         if label not in number:
             raise UnknownNameError("class", label, names)
@@ -134,6 +137,8 @@ def _numbered(rows: Sequence[Candidate], class_names: Sequence[str] | None) -> t
 
 
 def _why_none(refused: Sequence[Quarantined], candidates: int) -> str:
+    if not refused:
+        return "There is no picture: the file or data set lists none. Expected one or more."
     shown = "; ".join(f"{entry.id}: {entry.reason}" for entry in refused[:_SHOWN])
     more = f"; and {len(refused) - _SHOWN:,} more" if len(refused) > _SHOWN else ""
     return (

@@ -25,13 +25,14 @@ from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
 _MEDMNIST_SPLITS: Final = ("train", "val", "test")
+_SHOWN: Final = 5  # names in a message
 
 
 def read_images(
     root: str | Path,
     *,
     class_names: Sequence[str] | None = None,
-    groups: Path | None = None,
+    groups: str | Path | None = None,
     progress: Progress = silent,
 ) -> ImageTable:
     """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest or `tfds:<name>`.
@@ -60,16 +61,16 @@ def read_images(
             )
         if path.is_dir():
             table = read_folder(path, class_names=class_names, progress=progress)
-        elif path.suffix == ".npz":
+        elif path.suffix.lower() == ".npz":
             table = read_npz(path, class_names=class_names, progress=progress)
-        elif path.suffix == ".csv":
+        elif path.suffix.lower() == ".csv":
             table = read_manifest(path, class_names=class_names, progress=progress)
         else:
             raise RequestError(
                 f"{path} is neither a folder nor an .npz file nor a .csv manifest. "
                 "Put pictures into one folder per class, or list them in a manifest."
             )
-    return table if groups is None else table.with_groups(read_groups(groups))
+    return table if groups is None else table.with_groups(read_groups(Path(groups)))
 
 
 def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:
@@ -77,25 +78,25 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
 
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
     pictures: they are counted in the log, not quarantined. Names that begin with a dot are passed over. Links
-    to folders are followed, each folder once.
+    to folders are followed, each folder once: under its own name if that lies below `root`, whatever links to it.
 
     Raises:
         EmptyDataError: If there is no usable picture; the message says what was there instead.
     """
-    found, others = find_pictures(root)
+    found, others, closed = find_pictures(root)
     if not found:
-        raise EmptyDataError(_why_empty(root, others))
+        raise EmptyDataError(_why_empty(root, others, closed))
     if others:
         _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
     in_classes = any("/" in id for id in found)
-    candidates, misplaced = [], []
+    candidates, left_out = [], closed
     for id in found:
         if in_classes and "/" not in id:
-            misplaced.append(Quarantined(id, "lies beside the class folders; move it into one"))
+            left_out.append(Quarantined(id, "lies beside the class folders; move it into one"))
         else:
             candidates.append(Candidate(id, label=id.split("/")[0] if in_classes else None))
     return inspect_candidates(
-        candidates, FolderSource(root), class_names=class_names, quarantine=misplaced, progress=progress
+        candidates, FolderSource(root), class_names=class_names, quarantine=left_out, progress=progress
     )
 
 
@@ -117,11 +118,14 @@ def read_manifest(
     """
     rows, columns = _read_csv(path, needed=("path",), purpose="a manifest")
     others = [column for column in columns if column not in ("path", "label", "group")]
-    candidates, repeated, seen = [], [], set()
-    for row in rows:
+    candidates, left_out, seen = [], [], set()
+    for number, row in enumerate(rows, 1):
         id = row["path"]
+        if not id:
+            left_out.append(Quarantined(f"row {number} of {path.name}", "its path is empty"))
+            continue
         if id in seen:
-            repeated.append(Quarantined(id, "comes more than once in the manifest; the first row counts"))
+            left_out.append(Quarantined(id, "comes more than once in the manifest; the first row counts"))
             continue
         seen.add(id)
         metadata = {column: row[column] for column in others}
@@ -129,7 +133,7 @@ def read_manifest(
             Candidate(id, label=row.get("label") or None, group=row.get("group") or None, metadata=metadata)
         )
     source = FolderSource(path.parent if root is None else root)
-    return inspect_candidates(candidates, source, class_names=class_names, quarantine=repeated, progress=progress)
+    return inspect_candidates(candidates, source, class_names=class_names, quarantine=left_out, progress=progress)
 
 
 def read_npz(path: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:
@@ -150,17 +154,18 @@ def read_npz(path: Path, *, class_names: Sequence[str] | None = None, progress: 
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as broken:
+    # zipfile raises more than BadZipFile on hostile bytes.
+    except Exception as broken:
         raise RequestError(f"{path} is no npz file: {broken}. Write it with numpy.savez.") from broken
     with archive:
-        members = {name.removesuffix(".npy") for name in archive.namelist()}
+        members = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
         splits = [split for split in _MEDMNIST_SPLITS if f"{split}_images" in members]
         parts = {split: (f"{split}_images", f"{split}_labels") for split in splits}
         if "images" in members:
             parts = {"images": ("images", "labels")}
         if not parts:
             raise RequestError(
-                f"{path} holds {', '.join(sorted(members)) or 'nothing'}. Expected `images` (and `labels`), "
+                f"{path} holds {_listed(archive.namelist())}. Expected `images` (and `labels`), "
                 "or MedMNIST's `train_images`, `val_images`, `test_images`."
             )
         arrays: dict[str, np.ndarray] = {}
@@ -177,14 +182,14 @@ def read_npz(path: Path, *, class_names: Sequence[str] | None = None, progress: 
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read a CSV file with the columns `id` and `group` to a group name by id.
+    """Read a CSV file with the columns `id` and `group` to a group name by id; rows without a group are passed over.
 
     Raises:
         RequestError: If a column is missing or one id has two groups.
     """
     rows, _ = _read_csv(path, needed=("id", "group"), purpose="a groups file")
     group_of: dict[str, str] = {}
-    for row in rows:
+    for row in (row for row in rows if row["group"]):
         if group_of.setdefault(row["id"], row["group"]) != row["group"]:
             raise RequestError(
                 f"{path} gives {row['id']} two groups, {group_of[row['id']]!r} and {row['group']!r}. "
@@ -193,34 +198,54 @@ def read_groups(path: Path) -> dict[str, str]:
     return group_of
 
 
-def find_pictures(root: Path) -> tuple[list[str], Counter[str]]:
-    """Paths below a folder of files with an image suffix, sorted, and how many others there are by suffix."""
+def find_pictures(root: Path) -> tuple[list[str], Counter[str], list[Quarantined]]:
+    """Find files with an image suffix below a folder.
+
+    Returns:
+        Their paths relative to the folder, sorted; how many other files there are, by suffix; the folders below
+        that cannot be listed, and why.
+    """
     found: list[str] = []
     others: Counter[str] = Counter()
+    closed: list[Quarantined] = []
     visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(folder) / name for name in files if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
-                found.append(path.relative_to(root).as_posix())
-            else:
-                others[path.suffix.lower() or "no suffix"] += 1
-    return sorted(found), others
+
+    def note(fault: OSError) -> None:
+        closed.append(Quarantined(os.path.relpath(fault.filename, root), f"cannot be listed: {fault.strerror}"))
+
+    starts = [Path(root)]
+    for start in starts:  # links come after all folders: a link to a class folder must not take its pictures
+        for folder, folders, files in os.walk(start, onerror=note):
+            real = os.path.realpath(folder)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            below = [Path(folder) / name for name in sorted(folders) if not name.startswith(".")]
+            starts += [path for path in below if path.is_symlink()]
+            folders[:] = [path.name for path in below if not path.is_symlink()]
+            for path in (Path(folder) / name for name in files if not name.startswith(".")):
+                if path.suffix.lower() in SUFFIXES:
+                    found.append(path.relative_to(root).as_posix())
+                else:
+                    others[path.suffix.lower() or "no suffix"] += 1
+    return sorted(found), others, closed
 
 
 def _counted(others: Counter[str]) -> str:
-    return ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(5)) or "nothing"
+    return ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(_SHOWN)) or "nothing"
 
 
-def _why_empty(root: Path, others: Counter[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return (", ".join(sorted(names)[:_SHOWN]) or "nothing") + more
+
+
+def _why_empty(root: Path, others: Counter[str], closed: Sequence[Quarantined]) -> str:
+    folders = "".join(f"; {entry.id} {entry.reason}" for entry in closed[:_SHOWN])
     return (
-        f"No image in {root}; it holds {_counted(others)}. Expected {', '.join(sorted(SUFFIXES))} files in one "
-        "folder per class, or in one flat folder."
+        f"No image in {root}; it holds {_counted(others)}{folders}. Expected {', '.join(sorted(SUFFIXES))} files in "
+        "one folder per class, or in one flat folder."
     )
 
 
@@ -243,12 +268,20 @@ def _read_csv(path: Path, *, needed: Sequence[str], purpose: str) -> tuple[list[
 
 def _checked_pictures(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     fits = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))
-    if not fits or array.dtype not in (np.uint8, np.uint16):
+    if not fits or 0 in array.shape[1:] or array.dtype not in (np.uint8, np.uint16):
         raise RequestError(
             f"`{name}` in {path} is {array.dtype} of shape {array.shape}. Expected uint8 or uint16 of shape "
             "(images, height, width) or (images, height, width, 1, 3 or 4)."
         )
     return array
+
+
+def _decoded(path: Path, name: str, labels: np.ndarray) -> list[str | None]:
+    """Label names; the empty one is no label, as in a manifest."""
+    try:
+        return [(label.decode() if isinstance(label, bytes) else label) or None for label in labels.tolist()]
+    except ValueError as broken:
+        raise RequestError(f"`{name}` in {path} holds text that is not UTF-8: {broken}. Write it as str.") from broken
 
 
 def _label_names(
@@ -262,7 +295,7 @@ def _label_names(
         )
     labels = labels.reshape(-1)
     if labels.dtype.kind in "US":
-        return [str(label) for label in labels.astype(str)]
+        return _decoded(path, name, labels)
     if labels.dtype.kind not in "iu":
         raise RequestError(f"`{name}` in {path} is {labels.dtype}. Expected integers or strings.")
     if class_names is None:

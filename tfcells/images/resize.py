@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from tfcells.arrays import Float32, Pixels
+from tfcells.arrays import Float32, Pixels, UInt8
 
 _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixel spacing: antialiased
 
@@ -23,7 +23,7 @@ def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarr
     return np.stack([np.asarray(channel.resize((width, height), _TRIANGLE)) for channel in channels], axis=-1)
 
 
-def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> Pixels:
+def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> UInt8[np.ndarray, "{side} {side} 3"]:
     """Fit a picture into a square, its aspect ratio kept, the rest filled; the same kernel, rounded.
 
     Returns:

@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final, Protocol, runtime_checkable
@@ -36,6 +37,8 @@ class FolderSource:
 
     def read_bytes(self, id: str) -> bytes:
         """Return the bytes of a file that is a regular one of sane size, or raise `BadImageError`."""
+        if "\0" in id:
+            raise BadImageError("its name holds a zero character, which no file's name can")
         path = self.root / id
         try:
             status = path.stat()
@@ -89,12 +92,13 @@ class ArraySource:
 class SpooledSource:
     """Encoded pictures in one temporary file, for sources that can only be read from front to back.
 
-    The file has no name and goes with the process: memory stays flat whatever the size of the data set.
+    The file has no name and goes with the source: memory stays flat whatever the size of the data set.
     """
 
     def __init__(self, description: Mapping[str, str]) -> None:
         self._description = dict(description)
         self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the source
+        weakref.finalize(self, self._spool.close)  # or Python would warn of a file that nobody closed
         self._places: dict[str, tuple[int, int]] = {}
         self._end = 0
 

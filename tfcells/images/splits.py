@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,21 +20,26 @@ Parts = Int64[np.ndarray, " images"]
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
 LEFT_OUT: Final = "left_out"
+_LONGEST_FOLD: Final = 9  # letters of a fold's number
 
 
-def assign_parts(labels: Labels, groups: Groups, *, shares: Sequence[float], seed: int) -> Parts:
+def assign_parts(
+    labels: Labels, groups: Groups, *, shares: Sequence[float], seed: int, least: Sequence[int] | None = None
+) -> Parts:
     """Deal whole groups into parts so that every part has its share of every class.
 
     Groups are dealt one after another, the largest first (equal ones in an order drawn from `seed`), each to
     the part that lacks most of the group's classes. The greedy rule is that of scikit-learn's
     `StratifiedGroupKFold`, for parts of any size: the most uneven pieces are placed while there is room to
-    balance them.
+    balance them. Where the groups of a class are only just enough for every part to get the least it needs, that
+    comes before the shares; groups of several classes cannot always be dealt so.
 
     Args:
         labels: int64 of shape (images,), no -1.
-        groups: int64 of shape (images,).
+        groups: int64 of shape (images,); their numbers mean nothing, only which rows share one.
         shares: The share of rows of each part, e.g. `[0.8, 0.2]`; must sum to one.
         seed: Decides between groups that are equally large.
+        least: How many groups of every class each part needs; one by default.
 
     Returns:
         int64 of shape (images,): the part of each row. Rows of one group always get the same part.
@@ -44,24 +50,57 @@ def assign_parts(labels: Labels, groups: Groups, *, shares: Sequence[float], see
     target_share = np.asarray(shares, dtype=float)
     if len(target_share) < 2 or (target_share <= 0).any() or not np.isclose(target_share.sum(), 1):
         raise RequestError(f"Shares {list(shares)} given. Expected two or more positive numbers that sum to 1.")
-    group_names, group_of_row = np.unique(groups, return_inverse=True)
-    per_group = np.zeros((len(group_names), labels.max(initial=0) + 1))  # (groups, classes)
+    group_of_row = codes_of(map(str, groups.tolist()))
+    number_of_groups = int(group_of_row.max(initial=-1)) + 1
+    per_group = np.zeros((number_of_groups, labels.max(initial=0) + 1))  # (groups, classes)
     np.add.at(per_group, (group_of_row, labels), 1)
     class_totals = per_group.sum(axis=0)
     # Counted in shares of a class, so that one image of a rare class weighs as much as many of a common one.
     weight = per_group / np.maximum(class_totals, 1)
-    lack = target_share[:, None] * (class_totals > 0)  # (parts, classes)
-    part_of_group = np.empty(len(group_names), dtype=np.int64)
-    shuffled = np.random.default_rng(seed).permutation(len(group_names))
+    shuffled = np.random.default_rng(seed).permutation(number_of_groups)
     order = shuffled[np.argsort(-weight[shuffled].max(axis=1), kind="stable")]
-    rows_lacking = target_share * len(labels)
+    owed = np.outer([1] * len(shares) if least is None else least, class_totals > 0)  # groups, (parts, classes)
+    part_of_group = _deal(per_group, weight, order, target_share)
+    got = np.zeros_like(owed)
+    np.add.at(got, part_of_group, per_group > 0)
+    if (got < owed).any():
+        part_of_group = _deal(per_group, weight, order, target_share, owed=owed)
+    parts: np.ndarray = part_of_group[group_of_row]
+    return parts
+
+
+def _deal(
+    per_group: np.ndarray, weight: np.ndarray, order: np.ndarray, shares: np.ndarray, *, owed: np.ndarray | None = None
+) -> np.ndarray:
+    """The part of each group, int64 of shape (groups,); with `owed` it takes several times as long.
+
+    Args:
+        per_group: Rows of each class, float64 of shape (groups, classes).
+        weight: The same as shares of the classes.
+        order: Group numbers in the order of dealing.
+        shares: Float64 of shape (parts,).
+        owed: Groups of each class that a part must get before shares count, int64 of shape (parts, classes).
+    """
+    lack = shares[:, None] * (per_group.sum(axis=0) > 0)  # (parts, classes)
+    rows_lacking = shares * per_group.sum()
+    owed = None if owed is None else owed.copy()
+    to_come = (per_group > 0).sum(axis=0)  # groups of each class
+    part_of_group = np.empty(len(per_group), dtype=np.int64)
     for group in order:
         needs = lack @ weight[group] + 1e-9 * rows_lacking  # rows decide between parts that need it equally
+        if owed is not None:
+            present = per_group[group] > 0
+            scarce = present & (to_come <= owed.sum(axis=0))  # no group of these classes can be spared
+            claims = (owed[:, scarce] > 0).sum(axis=1)
+            needs[claims < claims.max()] = -np.inf
         part = int(np.argmax(needs))
         part_of_group[group] = part
         lack[part] -= weight[group]
         rows_lacking[part] -= per_group[group].sum()
-    return part_of_group[group_of_row]
+        if owed is not None:
+            owed[part] -= present & (owed[part] > 0)
+            to_come -= present
+    return part_of_group
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,7 +170,8 @@ def split_rows(
     """Keep a holdout aside and deal the rest into folds, stratified by class, groups never parted.
 
     A class that occurs in fewer groups than there are folds (one more with a holdout) cannot be learned and
-    tested everywhere: its rows are left out by name. Unlabelled rows are left out too.
+    tested everywhere: its rows are left out by name. So are those of a class that came into one fold alone, since
+    its groups hold other classes too: without that fold nobody could learn it. Unlabelled rows are left out too.
 
     Args:
         ids: Row identities.
@@ -151,19 +191,21 @@ def split_rows(
         raise RequestError(f"holdout = {holdout} given. Expected a share from 0 to less than 1.")
     codes = codes_of(groups)
     left_out = _too_small(labels, class_names, codes, needed=folds + (holdout > 0))
-    kept_classes = [index for index, name in enumerate(class_names) if name not in left_out]
-    kept = np.isin(labels, kept_classes) & (labels >= 0)
-    if len(np.unique(labels[kept])) < 2:
-        raise RequestError(_why_no_split(labels, class_names, left_out, folds))
+    kept = _usable(labels, class_names, left_out, folds)
     parts = np.full(len(ids), LEFT_OUT, dtype=object)
     parts[kept] = TRAIN
     if holdout:
-        side = assign_parts(labels[kept], codes[kept], shares=[1 - holdout, holdout], seed=seed)
+        side = assign_parts(labels[kept], codes[kept], shares=[1 - holdout, holdout], seed=seed, least=[folds, 1])
         parts[np.flatnonzero(kept)[side == 1]] = HOLDOUT
     learning = parts == TRAIN
     fold_of = np.full(len(ids), -1, dtype=np.int64)
     # Another seed than the holdout's: the same one would deal ties in the same order twice.
     fold_of[learning] = assign_parts(labels[learning], codes[learning], shares=[1 / folds] * folds, seed=seed + 1)
+    for index in np.unique(labels[kept]).tolist():
+        if len(np.unique(fold_of[learning & (labels == index)])) < 2:
+            left_out[class_names[index]] = "all its groups, which hold other classes too, came into one fold"
+    lost = ~_usable(labels, class_names, left_out, folds)
+    parts[lost], fold_of[lost] = LEFT_OUT, -1
     return Split(ids=ids, parts=tuple(parts), folds=fold_of, groups=tuple(groups), seed=seed, left_out=left_out)
 
 
@@ -175,7 +217,7 @@ def split_table(table: ImageTable, *, folds: int = 5, holdout: float = 0.0, seed
 def write_split(split: Split, path: Path) -> None:
     """Write `split.csv` with the columns `id,split,fold,group`; the fold is empty outside `train`."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # "\r\n", or a name that holds a lone "\r" would not be quoted
         writer.writerow(["id", "split", "fold", "group"])
         for id, part, fold, group in zip(split.ids, split.parts, split.folds.tolist(), split.groups, strict=True):
             writer.writerow([id, part, fold if fold >= 0 else "", group])
@@ -184,28 +226,30 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path) -> Split:
     """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
 
-    `split` is `train`, `holdout` or anything else for rows that are left out; `fold` is a number for `train`
+    `split` is `train`, `holdout` or anything else for rows that are left out; `fold` is a number from 0 for `train`
     rows; `group` may be missing, then every row is its own.
 
     Raises:
-        RequestError: If the file is not of that form, or a group is parted by parts or folds.
+        RequestError: If the file is not of that form, or names a row twice, or parts a group by parts or folds.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
+            reader = csv.DictReader(file, restval="")
+            columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as broken:
         raise RequestError(f"{path} cannot be read as a split: {broken}.") from broken
-    needed = {"id", "split", "fold"}
-    if not rows or not needed <= set(rows[0]):
+    if not rows or not {"id", "split", "fold"} <= set(columns):
         raise RequestError(
-            f"{path} has the columns {', '.join(reader.fieldnames or ['(none)'])} and {len(rows)} rows. Expected "
+            f"{path} has the columns {', '.join(columns) or '(none)'} and {len(rows)} rows. Expected "
             "id, split, fold and group."
         )
     try:
-        folds = [int(row["fold"]) if row["split"] == TRAIN else -1 for row in rows]
+        folds = [_fold(row["fold"]) if row["split"] == TRAIN else -1 for row in rows]
     except ValueError as broken:
         raise RequestError(f"{path} has a train row without a whole number as its fold: {broken}.") from broken
+    twice = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
+    if twice:
+        raise RequestError(f"{path} has {twice[0]} more than once. Expected one row per id.")
     split = Split(
         ids=tuple(row["id"] for row in rows),
         parts=tuple(row["split"] if row["split"] in (TRAIN, HOLDOUT) else LEFT_OUT for row in rows),
@@ -218,6 +262,12 @@ def read_split(path: Path) -> Split:
     return split
 
 
+def _fold(text: str) -> int:
+    if not text.strip().isdecimal() or len(text) > _LONGEST_FOLD:
+        raise ValueError(f"{text[:_LONGEST_FOLD]!r} is no number from 0")
+    return int(text)
+
+
 def _check_groups(split: Split, path: Path) -> None:
     side_of: dict[str, tuple[str, int]] = {}
     for id, part, fold, group in zip(split.ids, split.parts, split.folds.tolist(), split.groups, strict=True):
@@ -226,7 +276,7 @@ def _check_groups(split: Split, path: Path) -> None:
         if side_of.setdefault(group, (part, fold)) != (part, fold):
             raise RequestError(
                 f"{path} parts the group {group!r}: {id} is in {part} {fold if fold >= 0 else ''}".rstrip()
-                + ", others of its group are not. Expected every group on one side; `tfcells split` makes such a file."
+                + ", others of its group are not. Expected every group on one side; `tfcells probe` writes such a file."
             )
 
 
@@ -238,6 +288,15 @@ def _too_small(labels: Labels, class_names: Sequence[str], groups: Groups, *, ne
             images = int((labels == index).sum())
             reasons[name] = f"{images} images in {count} groups, fewer than the {needed} groups that the split needs"
     return reasons
+
+
+def _usable(labels: Labels, class_names: Sequence[str], left_out: Mapping[str, str], folds: int) -> np.ndarray:
+    """Whether each row has a class that is not left out; `RequestError` if these are fewer than two classes."""
+    classes = [index for index, name in enumerate(class_names) if name not in left_out]
+    usable = np.isin(labels, classes) & (labels >= 0)
+    if len(np.unique(labels[usable])) < 2:
+        raise RequestError(_why_no_split(labels, class_names, left_out, folds))
+    return usable
 
 
 def _why_no_split(labels: Labels, class_names: Sequence[str], left_out: Mapping[str, str], folds: int) -> str:

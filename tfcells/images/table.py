@@ -1,5 +1,6 @@
 """`ImageTable`: the rows everything else speaks about. A row is known by its id, never by its place."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,7 +28,7 @@ class ImageTable:
         ids: Row identities, unique: the path relative to the data root, or the source's own id.
         digests: SHA-256 of each row's canonical pixels and shape.
         labels: int64 of shape (images,); index into `class_names`, -1 where unlabelled.
-        class_names: The classes, sorted.
+        class_names: The classes; sorted, unless somebody gave them an order.
         groups: Group name per row; rows of one group must never be parted by a split. A row that is alone
             carries its own id.
         metadata: Further columns by name, one string per row.
@@ -58,7 +59,7 @@ class ImageTable:
                     "were they filtered separately?"
                 )
         if len(set(self.ids)) != len(self.ids):
-            twice = sorted({id for id in self.ids if self.ids.count(id) > 1})[:3]
+            twice = sorted(id for id, count in Counter(self.ids).items() if count > 1)[:3]
             raise RequestError(f"Ids must be unique, but these come more than once: {', '.join(twice)}.")
         if len(self.labels) and not -1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             raise RequestError(
@@ -86,15 +87,15 @@ class ImageTable:
 
     def take(self, rows: Sequence[int] | np.ndarray) -> "ImageTable":
         """Return the table of these rows, in this order; classes stay as they are."""
-        rows = np.asarray(rows)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
-        picked = rows.tolist()
+        numbers = np.asarray(rows)
+        if numbers.dtype == bool:
+            numbers = np.arange(len(self))[numbers]  # which refuses a mask of another length
+        picked = numbers.tolist()
         return replace(
             self,
             ids=tuple(self.ids[row] for row in picked),
             digests=tuple(self.digests[row] for row in picked),
-            labels=self.labels[rows.astype(np.int64)],
+            labels=self.labels[numbers.astype(np.int64)],
             groups=tuple(self.groups[row] for row in picked),
             metadata={name: tuple(column[row] for row in picked) for name, column in self.metadata.items()},
         )

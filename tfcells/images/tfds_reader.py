@@ -29,7 +29,8 @@ def read_tfds(name: str, *, data_dir: Path | None = None, progress: Progress = s
         RequestError: If there is no such data set, it cannot be prepared, or it has no image and class label.
     """
     builder = _builder(name, data_dir)
-    image_key, label_key = _keys(name, builder.info.features)
+    image_key, label_key = _keys(name, builder.info.features)  # before a long download for nothing
+    _prepare(name, builder)
     source = SpooledSource({"kind": "tfds", "root": f"tfds:{name}"})
     class_names = builder.info.features[label_key].names
     candidates = []
@@ -42,8 +43,8 @@ def read_tfds(name: str, *, data_dir: Path | None = None, progress: Progress = s
         for example in tfds.as_numpy(dataset):
             id = example["tfds_id"].decode()
             source.add(id, example[image_key])
-            columns = _scalars(example, leave_out=(image_key, label_key, "tfds_id", "group"))
-            group = example["group"].decode() if isinstance(example.get("group"), bytes) else None
+            columns = _scalars(example, leave_out=(image_key, label_key, "tfds_id"))
+            group = columns.pop("group", None) or None  # text or a number
             label = class_names[example[label_key]] if example[label_key] >= 0 else None
             candidates.append(Candidate(id, label=label, group=group, metadata={"split": split, **columns}))
     source.finish()
@@ -54,20 +55,23 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     import tfcells.images.synthetic.builder  # noqa: F401 - registers tfcells_smears
 
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as unknown:
         raise UnknownNameError("tensorflow-datasets builder", name.split("/")[0], tfds.list_builders()) from unknown
-    except ValueError as unknown:
+    # A version that does not exist is an AssertionError.
+    except (ValueError, AssertionError) as unknown:
         raise RequestError(f"tfds:{name} cannot be opened: {' '.join(str(unknown).split())}") from unknown
+
+
+def _prepare(name: str, builder: Any) -> None:
     try:
         builder.download_and_prepare()
     # Downloads fail in as many ways as there are hosts.
     except Exception as fault:
         raise RequestError(
-            f"tfds:{name} is not on this machine and cannot be prepared: {fault}. Prepare it where there is a "
-            f"network, and copy the folder {builder.data_dir}."
+            f"tfds:{name} is not on this machine and cannot be prepared: {' '.join(str(fault).split())}. Prepare it "
+            f"where there is a network, and copy the folder {builder.data_dir}."
         ) from fault
-    return builder
 
 
 def _keys(name: str, features: Any) -> tuple[str, str]:

@@ -4,12 +4,15 @@ from typing import Final
 
 import numpy as np
 
-from tfcells.arrays import Pictures, Pixels, Points
+from tfcells.arrays import Pictures, Points, UInt8
+from tfcells.errors import RequestError
 
 _MARGIN: Final = 0.02
 
 
-def mosaic(points: Points, thumbnails: Pictures, *, width: int = 4000, height: int = 3000) -> Pixels:
+def mosaic(
+    points: Points, thumbnails: Pictures, *, width: int = 4000, height: int = 3000
+) -> UInt8[np.ndarray, "{height} {width} 3"]:
     """Paste every thumbnail with its centre at its point; later rows lie on top.
 
     Args:
@@ -20,9 +23,17 @@ def mosaic(points: Points, thumbnails: Pictures, *, width: int = 4000, height: i
 
     Returns:
         uint8 of shape (height, width, 3) on white.
+
+    Raises:
+        RequestError: If there is no thumbnail, or they are larger than the picture.
     """
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     side = thumbnails.shape[1]
+    if not len(thumbnails) or side > min(width, height):
+        raise RequestError(
+            f"{len(thumbnails)} thumbnails of {side} pixels for a mosaic of {width} x {height}. Expected one or more, "
+            "no larger than the mosaic."
+        )
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     low, high = points.min(axis=0), points.max(axis=0)
     place = (points - low) / np.where(high > low, high - low, 1.0)
     place = _MARGIN + (1 - 2 * _MARGIN) * place

@@ -28,35 +28,35 @@ def plot_points(
     figure = Figure(figsize=(7.2, 6.0), layout="constrained")
     area: Axes = figure.subplots()
     size = float(np.clip(6000 / max(len(points), 1), 3, 30))
+    marks, names = [], []
     for index, (name, colour) in enumerate(zip(class_names, class_colours(len(class_names)), strict=True)):
         mine = labels == index
         if mine.any():
-            area.scatter(
-                points[mine, 0],
-                points[mine, 1],
-                s=size,
-                color=colour,
-                alpha=0.75,
-                linewidths=0,
-                label=f"{name} ({mine.sum():,})",
-            )
+            marks.append(area.scatter(points[mine, 0], points[mine, 1], s=size, color=colour, alpha=0.75, linewidths=0))
+            names.append(f"{_plain_text(name)} ({mine.sum():,})")
     if (labels < 0).any():
-        area.scatter(
-            points[labels < 0, 0],
-            points[labels < 0, 1],
-            s=size,
-            color=UNLABELLED,
-            alpha=0.6,
-            linewidths=0,
-            label="unlabelled",
-        )
+        rest = points[labels < 0]
+        marks.append(area.scatter(rest[:, 0], rest[:, 1], s=size, color=UNLABELLED, alpha=0.6, linewidths=0))
+        names.append("unlabelled")
     area.set(title=title, xlabel=axes[0], ylabel=axes[1])
     area.spines[["top", "right"]].set_visible(False)
     area.set_aspect("equal", adjustable="datalim")
+    # Given by hand: a legend that collects its entries passes over names that begin with an underscore.
     area.legend(
-        loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, markerscale=max(1.0, 4 / size**0.5), fontsize=9
+        marks,
+        names,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+        markerscale=max(1.0, 4 / size**0.5),
+        fontsize=9,
     )
     return figure
+
+
+def _plain_text(name: str) -> str:
+    """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
+    return name.replace("$", r"\$")
 
 
 def plot_variance(variance_ratio: Float64[np.ndarray, " axes"], *, title: str) -> Figure:

@@ -3,6 +3,7 @@
 Nothing here needs TensorFlow, neither to write the folder nor to view it (TensorBoard alone reads it).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ MAX_ROWS: Final = 100_000
 
 MAX_AXES: Final = 200
 """Above this the Projector's own PCA is one of a random projection (its `PCA_SAMPLE_DIM`)."""
+
+MIN_AXES: Final = 3
+"""With fewer the Projector shows an empty space."""
 
 MAX_SPRITE: Final = 8192
 """Largest side of a sprite, in pixels, that browsers take as a texture."""
@@ -58,8 +62,8 @@ def write_projector(
     Args:
         folder: The log directory; made if it does not exist, its own files are replaced.
         coordinates: By name, arrays of shape (rows, axes), at most 200 axes, the first name shown first; rows
-            are in the order of `columns`. Each becomes one tensor. Axes beyond what a browser takes in (4
-            million numbers) are left out, the last first.
+            are in the order of `columns`. Each becomes one tensor of three axes or more. Axes beyond what a
+            browser takes in (4 million numbers) are left out, the last first.
         columns: Metadata by name, one value per row. The first is the label shown beside a point. Projector
             colours by any column.
         thumbnails: uint8 of shape (rows, cell, cell, 3), `cell` as `sprite_cell` gives it.
@@ -74,7 +78,9 @@ def write_projector(
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for name, points in coordinates.items():
-        shown = points[:, : max(2, _MAX_NUMBERS // max(rows, 1))]
+        shown = points[:, : max(MIN_AXES, _MAX_NUMBERS // rows)]
+        # Flat maps get a third axis of zeros: with two the Projector draws nothing at all.
+        shown = np.pad(shown, ((0, 0), (0, max(0, MIN_AXES - shown.shape[1]))))
         # Text, not bytes: TensorBoard tells the two apart by whether the file happens to be valid UTF-8.
         np.savetxt(folder / f"{name}.tsv", shown.astype(np.float32), fmt="%.9g", delimiter="\t")
         entries.append(_entry(name, shown.shape, sprite=thumbnails is not None, cell=_side(thumbnails)))
@@ -120,8 +126,13 @@ def _checked_rows(
             f"{rows:,} rows given. Expected 1 to {MAX_ROWS:,}, all that the Projector shows; draw a sample."
         )
     for name, points in coordinates.items():
-        if not 2 <= points.shape[1] <= MAX_AXES:
-            raise RequestError(f"Coordinates {name!r} have {points.shape[1]} axes. Expected 2 to {MAX_AXES}.")
+        if name == "metadata" or not re.fullmatch(r"\w[\w.-]*", name):
+            raise RequestError(
+                f"Coordinates are named {name!r}. Expected letters, digits and `_.-`, and not `metadata`, for a file's "
+                "name."
+            )
+        if not 1 <= points.shape[1] <= MAX_AXES:
+            raise RequestError(f"Coordinates {name!r} have {points.shape[1]} axes. Expected 1 to {MAX_AXES}.")
     if thumbnails is not None and _grid(rows) * _side(thumbnails) > MAX_SPRITE:
         raise RequestError(
             f"{rows:,} thumbnails of {_side(thumbnails)} pixels make a sprite larger than {MAX_SPRITE} pixels. "

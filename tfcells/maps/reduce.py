@@ -11,6 +11,8 @@ from tfcells.errors import MissingExtraError, RequestError, UnknownNameError
 METHODS: Final = ("pca", "tsne", "umap")
 _NEIGHBOR_DIMENSIONS: Final = 50  # neighbours are sought in so many principal components, never in raw pixels' worth
 
+_FEW: Final = 250  # up to here exact gradients are faster; of a handful Barnes-Hut builds bottomless trees, for minutes
+
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
@@ -39,12 +41,15 @@ def principal_components(vectors: Features, *, axes: int) -> PrincipalComponents
     if len(vectors) < 2:
         raise RequestError(f"{len(vectors)} image given. Expected 2 or more to draw a map.")
     centred = vectors.astype(np.float64)
-    centred -= centred.mean(axis=0)
+    mean = centred.mean(axis=0)
+    centred -= mean
     total = float((centred**2).sum())
+    # What rounding the mean leaves of equal features is no variance.
+    smallest = max(1e-12 * total, 1e-28 * len(vectors) * float(mean @ mean), 1e-300)
     wide = centred.shape[1] > centred.shape[0]
     gram = centred @ centred.T if wide else centred.T @ centred
     values, axes_found = np.linalg.eigh(gram)
-    kept = [place for place in range(len(values) - 1, -1, -1) if values[place] > 1e-12 * max(total, 1e-300)][:axes]
+    kept = [place for place in range(len(values) - 1, -1, -1) if values[place] > smallest][:axes]
     if not kept:  # every picture has the same features: one axis on which all lie at zero
         return PrincipalComponents(np.zeros((len(vectors), 1)), np.zeros(1))
     values, axes_found = values[kept], axes_found[:, kept]
@@ -69,7 +74,8 @@ def tsne(vectors: Features, *, axes: int = 2, perplexity: float = 30.0, seed: in
     if reduced.shape[1] < axes:
         return np.pad(reduced, ((0, 0), (0, axes - reduced.shape[1])))
     perplexity = min(perplexity, max(1.0, (len(vectors) - 1) / 3))
-    model = TSNE(n_components=axes, perplexity=perplexity, init="pca", random_state=seed)
+    method = "exact" if len(vectors) <= _FEW else "barnes_hut"
+    model = TSNE(n_components=axes, perplexity=perplexity, init="pca", method=method, random_state=seed)
     points: np.ndarray = model.fit_transform(reduced)
     return points.astype(np.float64)
 

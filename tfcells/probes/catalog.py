@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Features, Groups, Labels
-from tfcells.errors import UnknownNameError
+from tfcells.errors import RequestError, UnknownNameError
 from tfcells.images.splits import assign_parts
 from tfcells.probes.kernel import svm_probe
 from tfcells.probes.linear import logistic_probe
@@ -33,11 +33,26 @@ class Training:
     seed: int
 
     def calibration_folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Group-safe, stratified folds within the training rows."""
-        part = assign_parts(
-            self.labels, self.groups, shares=[1 / _CALIBRATION_FOLDS] * _CALIBRATION_FOLDS, seed=self.seed
+        """Group-safe, stratified folds within the training rows.
+
+        Raises:
+            RequestError: If a class lies in one group, so that no fold could be calibrated without it.
+        """
+        order = np.argsort(self.groups, kind="stable")  # groups are dealt as they come: rows in any order, one deal
+        part = np.empty_like(self.groups)
+        part[order] = assign_parts(
+            self.labels[order], self.groups[order], shares=[1 / _CALIBRATION_FOLDS] * _CALIBRATION_FOLDS, seed=self.seed
         )
-        return [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in range(_CALIBRATION_FOLDS)]
+        for fold in np.unique(part):
+            lost = np.setdiff1d(self.labels, self.labels[part != fold])
+            if len(lost):
+                raise RequestError(
+                    f"Class {int(lost[0])} of those in use has too few groups for svm, which is calibrated on groups "
+                    "that it did not learn from. Expected 2 or more in the training rows of every fold; choose more "
+                    "folds, or leave svm out."
+                )
+        # Fewer parts than planned come out where there are fewer groups.
+        return [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in np.unique(part)]
 
 
 PROBES: Final[Mapping[str, Callable[[Training], Any]]] = {
@@ -50,7 +65,9 @@ PROBES: Final[Mapping[str, Callable[[Training], Any]]] = {
 
 
 def check_probes(names: tuple[str, ...]) -> None:
-    """Raise `UnknownNameError` for the first name that is no probe."""
+    """Raise `UnknownNameError` for the first name that is no probe, `RequestError` if there is none."""
+    if not names:
+        raise RequestError(f"No probe was named. Expected one or more of: {', '.join(PROBES)}.")
     for name in names:
         if name not in PROBES:
             raise UnknownNameError("probe", name, PROBES)

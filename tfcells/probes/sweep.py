@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tfcells.arrays import Confusion, Features, Ids
-from tfcells.errors import EmptyDataError
+from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
 from tfcells.features.table import FeatureTable
@@ -136,12 +136,14 @@ def probe_layers(
     Raises:
         UnknownNameError: If a probe is unknown.
         EmptyDataError: If no row is in use.
+        RequestError: If rows in use have no class, or a fold leaves fewer than two classes to learn.
     """
     check_probes(tuple(probes))
     tapsets: list[tuple[str, ...]] = [(tap,) for tap in store.taps]
     if concatenate and len(store.taps) > 1:
         tapsets.append(store.taps)
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
+    _check_folds(rows)
     judge = _Judge(rows)
     jobs = [(taps, probe) for taps in [*tapsets, (COLOUR,)] for probe in probes]
     tables: dict[tuple[str, ...], FeatureTable] = {taps: store.table(taps) for taps, _ in jobs}
@@ -178,6 +180,7 @@ def rows_in_use(
 
     Raises:
         EmptyDataError: If there is none.
+        RequestError: If one has no class, or a class of the holdout has no training row.
     """
     known = store.rows
     aligned = split.aligned_to(known.ids)
@@ -188,6 +191,7 @@ def rows_in_use(
             f"No row of {store.path} is marked {part!r} in the split. Make the split from these images."
         )
     in_use = np.unique(known.labels[(parts == TRAIN) | (parts == HOLDOUT)])
+    _check_classes(in_use, np.unique(known.labels[parts == TRAIN]), known.class_names)
     number = np.full(len(known.class_names), -1, dtype=np.int64)
     number[in_use] = np.arange(len(in_use))
     _, groups = np.unique(np.array(aligned.groups, dtype=object)[used].astype(str), return_inverse=True)
@@ -200,6 +204,30 @@ def rows_in_use(
     )
     names = tuple(known.class_names[index] for index in in_use)
     return tuple(known.ids[row] for row in used.tolist()), names, used, rows
+
+
+def _check_classes(in_use: np.ndarray, learned: np.ndarray, class_names: Sequence[str]) -> None:
+    if (in_use < 0).any():
+        raise RequestError(
+            f"Rows without a class are marked {TRAIN!r} or {HOLDOUT!r} in the split. Mark them 'left_out', or give "
+            "them a class."
+        )
+    unlearned = np.setdiff1d(in_use, learned)
+    if len(unlearned):
+        raise RequestError(
+            f"Class {class_names[unlearned[0]]!r} is in the holdout, but none of its rows is marked {TRAIN!r}: no "
+            "probe can learn it. Make the holdout smaller, or leave the class out."
+        )
+
+
+def _check_folds(rows: SweepRows) -> None:
+    for fold in rows.fold_numbers:
+        left = len(np.unique(rows.labels[rows.folds != fold]))
+        if left < 2:
+            raise RequestError(
+                f"Without fold {fold} the rows marked {TRAIN!r} have {left} of their classes left to learn. Expected "
+                "two or more; a probe tells classes apart, and every class needs rows in two folds."
+            )
 
 
 def score(predictions: OutOfFold, rows: SweepRows) -> Scores:

@@ -26,7 +26,7 @@ def plot_candidates(candidates: Sequence[Mapping[str, Any]], baselines: Sequence
         area.plot([number["low"], number["high"]], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         area.plot(number["value"], place, marker="s" if baseline else "o", color=colour, markersize=5)
     area.axhline(len(candidates) - 0.5, color=_GREY, linewidth=0.8)
-    area.set_yticks(range(len(shown)), [title_of(entry) for entry in shown], fontsize=8)
+    area.set_yticks(range(len(shown)), [_plain_text(title_of(entry)) for entry in shown], fontsize=8)
     area.invert_yaxis()
     area.set(xlim=(0, 1), xlabel="balanced accuracy (cross-validated, 95 % interval)")
     area.grid(axis="x", color="#E8EAED", linewidth=0.8)
@@ -56,8 +56,9 @@ def plot_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, t
                 fontsize=8,
                 color="white" if dark else _INK,
             )
-    area.set_xticks(range(len(classes)), classes, rotation=40, ha="right", fontsize=8)
-    area.set_yticks(range(len(classes)), classes, fontsize=8)
+    names = [_plain_text(name) for name in classes]
+    area.set_xticks(range(len(classes)), names, rotation=40, ha="right", fontsize=8)
+    area.set_yticks(range(len(classes)), names, fontsize=8)
     area.set(title=title, xlabel="predicted", ylabel="true")
     return figure
 
@@ -67,9 +68,9 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
     figure = Figure(figsize=(6.0, 0.8 + 0.28 * len(counts)), layout="constrained")
     area: Axes = figure.subplots()
     names = list(counts)
-    bars = area.barh(
-        names, list(counts.values()), color=[_GREY if name in left_out else _BLUE for name in names], height=0.7
-    )
+    colours = [_GREY if name in left_out else _BLUE for name in names]
+    bars = area.barh(range(len(names)), list(counts.values()), color=colours, height=0.7)
+    area.set_yticks(range(len(names)), [_plain_text(name) for name in names])
     area.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3, fontsize=8)
     area.invert_yaxis()
     area.tick_params(axis="y", labelsize=9, length=0)
@@ -77,6 +78,11 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
     area.margins(x=0.12)
     area.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _plain_text(name: str) -> str:
+    """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
+    return name.replace("$", r"\$")
 
 
 def title_of(entry: Mapping[str, Any]) -> str:

@@ -14,8 +14,12 @@ import tensorflow as tf
 
 MAX_PIXELS: Final = 25_000_000
 _ADVICE: Final = "; send its pixels as an 8-bit RGB PNG"
+# What is walked over, one by one: more than real files have, and a hostile one is declined within seconds.
+_MOST_SEGMENTS: Final = 1_024
+_MOST_CHUNKS: Final = 16_384  # libpng makes chunks of 8 KiB, and the largest picture has 75 MB
 
 
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])  # traced once for all graphs: it takes seconds
 def header_problem(data: tf.Tensor) -> tf.Tensor:
     """Say why a file is declined, from its header alone; nothing is decoded, so hostile sizes cost nothing.
 
@@ -87,12 +91,15 @@ def _size_problem(width: tf.Tensor, height: tf.Tensor) -> tf.Tensor:
 def _jpeg_problem(octets: tf.Tensor) -> tf.Tensor:
     """Walk the segments up to the first scan: frame header, EXIF."""
     total = tf.size(octets)
-    at, frames, orientation = tf.constant(2), tf.constant(0), tf.constant(0)
-    problem, walking = tf.constant(""), tf.constant(True)
+    at, parts, frames, exifs = tf.constant(2), tf.constant(0), tf.constant(0), tf.constant(0)
+    problem, walking, upright = tf.constant(""), tf.constant(True), tf.constant(True)
     while walking:
+        parts += 1
         if at + 4 > total:
             problem, walking = tf.constant("its header is cut short"), False
-        elif octets[at] != 0xFF:
+        elif parts > _MOST_SEGMENTS:
+            problem, walking = tf.constant("its header has too many segments" + _ADVICE), False
+        elif octets[at] != 0xFF or not _stands_in_header(octets[at + 1]):
             problem, walking = tf.constant("its JPEG segments are damaged" + _ADVICE), False
         elif octets[at + 1] == 0xFF:  # fill bytes may stand before a marker
             at += 1
@@ -107,15 +114,22 @@ def _jpeg_problem(octets: tf.Tensor) -> tf.Tensor:
                 frames += 1
                 problem = _frame_problem(octets, at, marker, length)
                 walking = tf.equal(problem, "")
-            elif marker == 0xE1 and length >= 16 and tf.reduce_all(octets[at + 4 : at + 10] == list(b"Exif\0\0")):
+            elif marker == 0xE1 and length >= 8 and tf.reduce_all(octets[at + 4 : at + 10] == list(b"Exif\0\0")):
                 # A second EXIF segment continues the first; together they are beyond what is read here.
-                orientation = tf.where(orientation == 0, _exif_orientation(octets[at + 10 : end]), -1)
+                exifs += 1
+                upright = tf.logical_and(exifs == 1, _is_upright(octets[at + 10 : end]))
             at = end
     if tf.equal(problem, "") and frames != 1:
         problem = tf.constant("its JPEG frame header is missing" + _ADVICE)
-    if tf.equal(problem, "") and orientation != 0 and orientation != 1:
+    if tf.equal(problem, "") and not upright:
         problem = tf.constant("its EXIF data turn the picture" + _ADVICE)
     return problem
+
+
+def _stands_in_header(marker: tf.Tensor) -> tf.Tensor:
+    """Whether all decoders agree where what follows a marker ends; after the others they may see other segments."""
+    alone = marker >= 0xD0 and marker <= 0xD9
+    return (marker >= 0xC0 and marker <= 0xEF and not alone) or marker >= 0xFE
 
 
 def _frame_problem(octets: tf.Tensor, at: tf.Tensor, marker: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
@@ -131,27 +145,29 @@ def _frame_problem(octets: tf.Tensor, at: tf.Tensor, marker: tf.Tensor, length: 
     return problem
 
 
-def _exif_orientation(tiff: tf.Tensor) -> tf.Tensor:
-    """The orientation in an EXIF block: 1 where there is none or it makes no sense, -1 where it is damaged."""
+def _is_upright(tiff: tf.Tensor) -> tf.Tensor:
+    """Whether an EXIF block is whole and no reader finds an orientation in it that turns the picture."""
     total = tf.size(tiff)
-    orientation = tf.constant(-1)
+    upright = tf.constant(False)
     if total >= 8 and tiff[0] == tiff[1] and (tiff[0] == 0x49 or tiff[0] == 0x4D):
         little = tiff[0] == 0x49
         start = _tiff_number(tiff, 4, 4, little)
-        if start >= 8 and start + 2 <= total:
-            entries = _tiff_number(tiff, start, 2, little)
-            if start + 2 + 12 * entries <= total:
-                orientation = tf.constant(1)
-                entry = tf.constant(0)
-                while entry < entries:
-                    place = start + 2 + 12 * entry
-                    if _tiff_number(tiff, place, 2, little) == 0x0112:
-                        value = _tiff_number(tiff, place + 8, 2, little)
-                        short = _tiff_number(tiff, place + 2, 2, little) == 3
-                        sensible = tf.where(value >= 2 and value <= 8, value, 1)
-                        orientation = tf.where(short, sensible, -1)
-                    entry += 1
-    return orientation
+        if start >= 8 and start <= total - 2:
+            end = start + 2 + 12 * _tiff_number(tiff, start, 2, little)
+            if end <= total:
+                upright = _no_entry_turns(tf.reshape(tiff[start + 2 : end], (-1, 12)), little)
+    return upright
+
+
+def _no_entry_turns(entries: tf.Tensor, little: tf.Tensor) -> tf.Tensor:
+    """Of several orientations some readers take the first, some the last: all must be single, short and upright."""
+    tag = tf.where(little, [0x12, 0x01], [0x01, 0x12])
+    single_short = tf.where(little, [3, 0, 1, 0, 0, 0], [0, 3, 0, 0, 0, 1])
+    value = tf.reduce_sum(entries[:, 8:10] * tf.where(little, [1, 256], [256, 1]), axis=1)
+    turns = tf.logical_or(
+        tf.reduce_any(entries[:, 2:8] != single_short, axis=1), tf.logical_and(value >= 2, value <= 8)
+    )
+    return not tf.reduce_any(tf.logical_and(tf.reduce_all(entries[:, :2] == tag, axis=1), turns))
 
 
 def _tiff_number(tiff: tf.Tensor, at: tf.Tensor | int, width: int, little: tf.Tensor) -> tf.Tensor:
@@ -165,10 +181,13 @@ def _png_problem(octets: tf.Tensor) -> tf.Tensor:
     problem = _size_problem(_big_endian(octets, tf.constant(16), 4), _big_endian(octets, tf.constant(20), 4))
     if tf.equal(problem, "") and octets[24] > 8:
         problem = tf.constant("a PNG of 16-bit samples" + _ADVICE)
-    at, walking = tf.constant(8), tf.equal(problem, "")
+    at, parts, walking = tf.constant(8), tf.constant(0), tf.equal(problem, "")
     while walking:
+        parts += 1
         if at + 12 > total:
             problem, walking = tf.constant("cut short: it has no IEND chunk"), False
+        elif parts > _MOST_CHUNKS:
+            problem, walking = tf.constant("made of too many chunks" + _ADVICE), False
         else:
             length, kind = _big_endian(octets, at, 4), octets[at + 4 : at + 8]
             if length < 0 or length > total - at - 12:
@@ -177,7 +196,7 @@ def _png_problem(octets: tf.Tensor) -> tf.Tensor:
                 walking = False
             elif tf.reduce_all(kind == list(b"acTL")):
                 problem, walking = tf.constant("an animated PNG" + _ADVICE), False
-            elif tf.reduce_all(kind == list(b"eXIf")) and _exif_orientation(octets[at + 8 : at + 8 + length]) != 1:
+            elif tf.reduce_all(kind == list(b"eXIf")) and not _is_upright(octets[at + 8 : at + 8 + length]):
                 problem, walking = tf.constant("its EXIF data turn the picture" + _ADVICE), False
             at += length + 12
     return problem

@@ -51,6 +51,14 @@ class ExportedParts:
     probe: Any
     class_names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        columns = [int(number) for number in self.probe.classes_]
+        if columns != list(range(len(self.class_names))):
+            raise RequestError(
+                f"The probe answers for the classes {columns}, {len(self.class_names)} names came. Expected a probe "
+                "that has learned every class, in the order of the names."
+            )
+
 
 class Classifier(tf.Module):
     """The graph that is saved.
@@ -90,10 +98,10 @@ class Classifier(tf.Module):
         )
         features = self._network(pixels, training=False)
         batch = tf.shape(pixels)[0]
-        embedding = tf.concat([tf.reshape(features[tap], (batch, -1)) for tap in self._taps], axis=1)
         width = sum(int(np.prod(features[tap].shape[1:])) for tap in self._taps)
-        columns = tf.cast(tf.ensure_shape(embedding, (None, width)), tf.float64)
-        probabilities = self._stage(columns)
+        columns = tf.concat([tf.reshape(features[tap], (batch, -1)) for tap in self._taps], axis=1)
+        embedding = tf.ensure_shape(columns, (None, width))
+        probabilities = self._stage(tf.cast(embedding, tf.float64))
         return {
             "probabilities": tf.cast(probabilities, tf.float32),
             "classes": tf.tile(self._classes[None, :], (batch, 1)),
@@ -126,7 +134,7 @@ def export_classifier(
     Args:
         parts: What it is made of.
         into: Folder of the export; `1/` and `card.json` in it are replaced.
-        card: JSON object to keep beside it; `classes`, `outputs` and `golden` are added.
+        card: JSON object to keep beside it; `classes`, `golden` and `widths` are added.
         golden: Fingerprint by tap from the store.
 
     Returns:
@@ -139,6 +147,7 @@ def export_classifier(
     shutil.rmtree(temporary, ignore_errors=True)
     tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.serve, "check": module.check})
     target = into / _VERSION
+    (into / CARD).unlink(missing_ok=True)  # first: a card must never stand beside a model it does not describe
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     write_card(into, facts)
@@ -158,21 +167,18 @@ class ServedModel:
 
     Raises:
         RequestError: If there is no export.
-        DamageError: If its answer to the golden picture is not the one on its card.
+        DamageError: If its card cannot be read, or its answer to the golden picture is not the one on its card.
     """
 
-    def __init__(self, export: Path) -> None:
-        folder = find_export(export)
-        self.card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    def __init__(self, export: str | Path) -> None:
+        folder = find_export(Path(export))
+        self.card = _read_card(folder)
         self.class_names = tuple(self.card["classes"])
         self._loaded = tf.saved_model.load(str(folder / _VERSION))
         self._serve = self._loaded.signatures["serving_default"]
         self._check = self._loaded.signatures["check"]
-        embedding = self._serve(tf.constant([encode_png(golden_picture())]))["embedding"].numpy()
-        bounds = np.cumsum([0, *self.card["widths"]])
-        parts = zip(self.card["golden"], bounds, bounds[1:], strict=False)
-        found = fingerprint({tap: embedding[:, low:high] for tap, low, high in parts})
-        check_fingerprint(found, self.card["golden"], whose=f"the export {folder}")
+        answer = self._serve(tf.constant([encode_png(golden_picture())]))
+        check_card(self.card, answer["classes"].numpy()[0], answer["embedding"].numpy(), folder)
 
     def classify(self, files: Sequence[bytes]) -> Probabilities:
         """Class probabilities of any files that `decode_image` reads, float64 of shape (files, classes).
@@ -199,7 +205,7 @@ class ServedModel:
 
     def problems(self, files: Sequence[bytes]) -> list[str]:
         """Why each file would be declined; empty for those that are taken."""
-        return [problem.decode() for problem in self._check(tf.constant(files))["problem"].numpy()]
+        return [problem.decode() for problem in self._check(tf.constant(files, tf.string))["problem"].numpy()]
 
     def probabilities(self, files: Sequence[bytes]) -> Probabilities:
         """Class probabilities of plain files, float64 of shape (files, classes).
@@ -208,7 +214,7 @@ class ServedModel:
             DamageError: If one is declined or damaged.
         """
         try:
-            answer = self._serve(tf.constant(files))
+            answer = self._serve(tf.constant(files, tf.string))
         except tf.errors.InvalidArgumentError as refused:
             raise DamageError(f"The export declined a file: {refused.message}") from refused
         probabilities: np.ndarray = answer["probabilities"].numpy()
@@ -221,13 +227,52 @@ def find_export(path: Path) -> Path:
     Raises:
         RequestError: If none is there.
     """
-    for folder in (path, path.parent, path / "export"):
+    # Only from `1/` up: a misspelt name inside an export must not find the export.
+    above = [path.absolute().parent] if path.absolute().name == _VERSION else []
+    for folder in (path, *above, path / "export"):
         if (folder / _VERSION / "saved_model.pb").is_file() and (folder / CARD).is_file():
             return folder
     raise RequestError(
         f"{path} holds no export: no {_VERSION}/saved_model.pb with {CARD} beside it. Expected the folder of an "
         "export, its folder 1/, or a run; make one with `tfcells export`."
     )
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        missing = {"classes", "golden", "widths"} - set(card)
+    except (OSError, ValueError, TypeError) as broken:
+        raise DamageError(f"{folder / CARD} cannot be read: {broken}. Export the run again.") from broken
+    if missing:
+        raise DamageError(f"{folder / CARD} has no {', '.join(sorted(missing))}. Export the run again.")
+    return card
+
+
+def check_card(card: Mapping[str, Any], classes: np.ndarray, embedding: np.ndarray, folder: Path) -> None:
+    """Hold what a card says of classes and features against the model's answer to the golden picture.
+
+    Args:
+        card: The card.
+        classes: Names the model answers with, bytes of shape (classes,).
+        embedding: float32 of shape (1, features).
+        folder: Of the export, for the message.
+
+    Raises:
+        DamageError: If they do not belong together.
+    """
+    named, golden, widths = [name.decode() for name in classes], card["golden"], card["widths"]
+    fits = len(golden) == len(widths) and min(widths, default=0) > 0 and sum(widths) == embedding.shape[1]
+    if card["classes"] != named or not fits:
+        raise DamageError(
+            f"{folder / CARD} speaks of the classes {card['classes']} and of features of widths {widths} at "
+            f"{list(golden)}; the model answers for {named} from {embedding.shape[1]} features. One of the two is of "
+            "another export: export the run again."
+        )
+    bounds = np.cumsum([0, *widths])
+    parts = zip(golden, bounds[:-1], bounds[1:], strict=True)
+    found = fingerprint({tap: embedding[:, low:high] for tap, low, high in parts})
+    check_fingerprint(found, golden, whose=f"the export {folder}")
 
 
 def _widths(parts: ExportedParts) -> list[int]:

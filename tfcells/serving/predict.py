@@ -42,8 +42,9 @@ class Predictions:
         """The most probable class of each picture."""
         return [self.class_names[index] for index in self.probabilities.argmax(axis=1)]
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Write `id,prediction,confidence,p_<class>...`, and `<name>.quarantine.csv` with `id,reason` beside it."""
+        path = Path(path)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["id", "prediction", "confidence", *(f"p_{name}" for name in self.class_names)])
@@ -60,7 +61,7 @@ def quarantine_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.quarantine.csv")
 
 
-def predict_folder(model: ServedModel, root: Path, *, progress: Progress = silent) -> Predictions:
+def predict_folder(model: ServedModel, root: str | Path, *, progress: Progress = silent) -> Predictions:
     """Classify every picture below a folder; sub-folders' names are not looked at.
 
     Each file is decoded first: what is no picture is quarantined.
@@ -69,6 +70,7 @@ def predict_folder(model: ServedModel, root: Path, *, progress: Progress = silen
         RequestError: If there is no such folder.
         EmptyDataError: If it holds no usable picture.
     """
+    root = Path(root)
     if not root.is_dir():
         raise RequestError(f"{root} is no folder. Expected a folder of images.")
     ids = find_pictures(root)[0]
@@ -80,7 +82,9 @@ def predict_folder(model: ServedModel, root: Path, *, progress: Progress = silen
             looks = list(pool.map(lambda id: _look(source, id), batch))
             good = [(id, look) for id, look in zip(batch, looks, strict=True) if not isinstance(look, str)]
             quarantine += [
-                Quarantined(id, look) for id, look in zip(batch, looks, strict=True) if isinstance(look, str)
+                Quarantined(_printable(id), look)
+                for id, look in zip(batch, looks, strict=True)
+                if isinstance(look, str)
             ]
             if good:
                 rows.append(model.classify([look for _, look in good]))
@@ -100,11 +104,19 @@ def predict_folder(model: ServedModel, root: Path, *, progress: Progress = silen
 def _look(source: FolderSource, id: str) -> bytes | str:
     """The bytes of a file that decodes, or the reason why it does not."""
     try:
+        id.encode()
         data = source.read_bytes(id)
         decode_image(data)
+    except UnicodeEncodeError:
+        return "its name is not valid UTF-8; rename it"
     except BadImageError as reason:
         return str(reason)
     return data
+
+
+def _printable(id: str) -> str:
+    """Names that are not valid UTF-8 come with lone surrogates, which a CSV file cannot hold."""
+    return id.encode("utf-8", "backslashreplace").decode()
 
 
 def _batches(ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

@@ -38,6 +38,11 @@ class Standardise(Stage):
     """`StandardScaler`."""
 
     def __init__(self, scaler: StandardScaler) -> None:
+        if not (scaler.with_mean and scaler.with_std):
+            raise RequestError(
+                f"StandardScaler with with_mean={scaler.with_mean} and with_std={scaler.with_std} cannot be exported. "
+                "Expected both."
+            )
         super().__init__(mean=scaler.mean_, scale=scaler.scale_)
 
     def __call__(self, columns: tf.Tensor) -> tf.Tensor:
@@ -63,6 +68,13 @@ class Neighbors(Stage):
     """`KNeighborsClassifier` by Euclidean distance with Dudani's weights."""
 
     def __init__(self, model: KNeighborsClassifier) -> None:
+        # What the weights do is asked of themselves: this package does not know the one that holds them.
+        dudani = callable(model.weights) and np.allclose(model.weights(np.array([[1.0, 2.0, 4.0]])), [[1, 2 / 3, 0]])
+        if model.effective_metric_ != "euclidean" or not dudani:
+            raise RequestError(
+                f"KNeighborsClassifier with metric {model.effective_metric_!r} and weights {model.weights!r} cannot be "
+                "exported. Expected Euclidean distance and Dudani's weights."
+            )
         images = np.asarray(model._fit_X, dtype=np.float64)
         super().__init__(images=images, members=np.eye(len(model.classes_))[model._y])
         self.count = min(int(model.n_neighbors), len(images))

@@ -53,7 +53,7 @@ def draw_map(
     *,
     taps: Sequence[str],
     method: str,
-    out: Path,
+    out: str | Path,
     source: PixelSource | None,
     columns: Columns | None = None,
     perplexity: float = 30.0,
@@ -91,6 +91,7 @@ def draw_map(
         "of": len(table.ids),
         **{name: None if value != value else value for name, value in asdict(quality).items() if name != "rows"},
     }
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "map.csv", store, rows, points, columns or {})
     title = f"{_NAMES[method]} of {' + '.join(table.taps)}"
@@ -111,9 +112,10 @@ def build_projector(
     store: FeatureStore,
     *,
     taps: Sequence[str],
-    out: Path,
+    out: str | Path,
     source: PixelSource | None,
     columns: Columns | None = None,
+    drawn: Sequence[DrawnMap] = (),
     thumbnail: int = 64,
     seed: int = 0,
     progress: Progress = silent,
@@ -126,6 +128,7 @@ def build_projector(
         out: The log directory.
         source: The pictures; without them there is no sprite.
         columns: Further metadata, one value per row of the store.
+        drawn: Maps to offer beside the PCA; those of other rows are left out.
         thumbnail: Wanted side of a thumbnail in pixels; smaller where a sprite would not fit a browser.
         seed: Of the sample.
         progress: Told how far it is.
@@ -133,14 +136,17 @@ def build_projector(
     table = store.table(taps)
     rows = stratified_sample(table.labels, MAX_ROWS, seed=seed)
     coordinates = principal_components(table.vectors[rows], axes=MAX_AXES).points
-    if coordinates.shape[1] < 2:
-        coordinates = np.pad(coordinates, ((0, 0), (0, 2 - coordinates.shape[1])))
     metadata = {name: [values[row] for row in rows] for name, values in _metadata(store, columns or {}).items()}
     thumbnails = None
     if source is not None:
         cell = sprite_cell(len(rows), wanted=thumbnail)
         thumbnails = read_thumbnails(source, [table.ids[row] for row in rows], side=cell, progress=progress)
-    return write_projector(out, coordinates={"pca": coordinates}, columns=metadata, thumbnails=thumbnails)
+    beside = {
+        entry.method: entry.points for entry in drawn if entry.method != "pca" and np.array_equal(entry.rows, rows)
+    }
+    return write_projector(
+        Path(out), coordinates={"pca": coordinates, **beside}, columns=metadata, thumbnails=thumbnails
+    )
 
 
 def stratified_sample(labels: Labels, count: int, *, seed: int) -> np.ndarray:

@@ -53,7 +53,7 @@ def choose_examples(sweep: Sweep, source: PixelSource) -> tuple[list[Example], l
     """
     predictions = sweep.best.predictions
     confidence = predictions.probabilities.max(axis=1)
-    surest = np.argsort(-confidence, kind="stable")
+    surest = np.argsort(-confidence, kind="stable").tolist()
     hits = [
         row
         for index in range(len(sweep.class_names))

@@ -18,9 +18,9 @@ from tfcells.steps.results import probe_json, write_results
 def probe_store(
     store: FeatureStore,
     *,
-    out: Path,
-    split_file: Path | None = None,
-    groups_file: Path | None = None,
+    out: str | Path,
+    split_file: str | Path | None = None,
+    groups_file: str | Path | None = None,
     probes: Sequence[str] = ("logistic", "knn", "svm", "tree"),
     folds: int = 5,
     seed: int = 0,
@@ -44,11 +44,12 @@ def probe_store(
         What `results.json` holds.
     """
     if split_file is not None:
-        split = read_split(split_file).aligned_to(store.rows.ids)
+        split = read_split(Path(split_file)).aligned_to(store.rows.ids)
     else:
         split = _make_split(store, groups_file, folds=folds, seed=seed)
     sweep = probe_layers(store, split, probes=probes, seed=seed, workers=worker_count(workers), progress=progress)
     results = probe_json(store, split, sweep, seed=seed)
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_split(split, out / "split.csv")
     write_predictions(sweep, out / "predictions.csv")
@@ -61,11 +62,11 @@ def worker_count(asked: int) -> int:
     return len(os.sched_getaffinity(0)) if asked < 1 else asked
 
 
-def _make_split(store: FeatureStore, groups_file: Path | None, *, folds: int, seed: int) -> Split:
+def _make_split(store: FeatureStore, groups_file: str | Path | None, *, folds: int, seed: int) -> Split:
     rows = store.rows
     groups: tuple[str, ...] = rows.groups
     if groups_file is not None:
-        listed = read_groups(groups_file)
+        listed = read_groups(Path(groups_file))
         named = [f"listed {listed[id]}" if id in listed else f"alone {id}" for id in rows.ids]
         groups = joined_groups(rows.ids, [rows.groups, named])
     return split_rows(rows.ids, rows.labels, rows.class_names, groups, folds=folds, seed=seed)

@@ -13,7 +13,7 @@ from tfcells.steps.pictures import open_source
 from tfcells.steps.results import read_results
 
 
-def export_run(run: Path, *, into: Path | None = None) -> tuple[Path, dict[str, Any]]:
+def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path, dict[str, Any]]:
     """Fit a run's best candidate on all its rows outside the holdout and save it as one SavedModel.
 
     Args:
@@ -27,13 +27,14 @@ def export_run(run: Path, *, into: Path | None = None) -> tuple[Path, dict[str, 
         RequestError: If `run` is no finished run, or its weights are no longer to be found.
         DamageError: If the weights found are others, or the export does not answer as measured.
     """
+    run = Path(run)
     results = read_results(run)
     config = parse_config(results["config"])
     store, split = FeatureStore(run / "features"), read_split(run / "split.csv")
     best = results["best"]
     final = fit_final(store, split, taps=best["taps"], kind=best["probe"], seed=config.seed)
     chosen = {"taps": list(final.taps), "probe": final.kind, "seed": config.seed}
-    into = Path("saved_models") / config.name if into is None else into
+    into = Path("saved_models") / config.name if into is None else Path(into)
     card = make_export(
         store,
         split,
