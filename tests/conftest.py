@@ -48,10 +48,31 @@ def tiny_backbone():
     return model
 
 
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """Folder of pretrained weights, `<backbone>_<name>.weights.h5`."""
+    return real_folder("weights", variable="TFCELLS_TEST_WEIGHTS")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real collections, `<collection>/<class>/<file>`."""
+    return real_folder("data", variable="TFCELLS_TEST_DATA")
+
+
 @pytest.fixture
 def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
     """Makes stores of made-up features, without a network and without TensorFlow."""
     return lambda **options: made_store(tmp_path / f"store-{len(list(tmp_path.iterdir()))}", **options)
+
+
+def real_folder(name: str, *, variable: str) -> Path:
+    """A folder that an environment variable names or that lies beside the checkout; skips where there is none."""
+    beside = Path(__file__).parents[2] / "shared" / name
+    folder = Path(os.environ.get(variable, beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real {name} here: {folder} does not exist; {variable} may name another folder")
+    return folder
 
 
 def made_table(

@@ -1,0 +1,230 @@
+"""The command line: exit codes, messages, streams. Verbs that need a network use a small one with random weights."""
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tfcells.cli.main import build_parser, main
+from tfcells.features.store import FeatureStore
+
+CONFIG = """
+images: {{root: {root}, folds: 3}}
+backbone: {{name: mobilenet_v2, weights: none, size: 96, taps: [{tap}], batch_size: 8}}
+probes: {{kinds: [logistic], workers: 1}}
+"""
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, cell_folder: Path) -> Callable[..., Path]:
+    def write(*, root: Path = cell_folder, tap: str = "block_1_expand_relu", more: str = "") -> Path:
+        path = tmp_path / "study.yaml"
+        path.write_text(CONFIG.format(root=root, tap=tap) + more)
+        return path
+
+    return write
+
+
+def test_help_answers_in_half_a_second() -> None:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "tfcells", "--help"], check=True, capture_output=True)
+    assert time.perf_counter() - started < 0.5
+
+
+def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("demo", "run", "layers", "extract", "probe", "map", "projector", "export", "predict"):
+        with pytest.raises(SystemExit, match="0"):
+            build_parser().parse_args([verb, "--help"])
+        assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["layers", "vgg1"], "Unknown backbone 'vgg1'. Did you mean 'vgg19'?"),
+        (["run", "nowhere.yaml"], "Config nowhere.yaml cannot be read"),
+        (["extract", "nowhere", "--backbone", "vgg16", "--out", "s"], "No such file or folder: nowhere"),
+        (["extract", ".", "--backbone", "vgg16"], "--out STORE is missing"),
+        (["extract", ".", "--backbone", "vgg16", "--pooling", "meen", "--out", "s"], "Did you mean 'mean'?"),
+        (["probe", ".", "--out", "p"], "is no feature store"),
+        (["probe", ".", "--out", "p", "--probes", "logistik"], "Did you mean 'logistic'?"),
+        (["map", ".", "--method", "tsnee", "--out", "m"], "Unknown map method 'tsnee'. Did you mean 'tsne'?"),
+        (["projector", ".", "--out", "p"], "is no feature store"),
+        (["export", "."], "is no finished run"),
+        (["predict", ".", ".", "--out", "p.csv"], "holds no export"),
+    ],
+    ids=lambda words: words[0] if isinstance(words, list) else "",
+)
+def test_a_request_that_cannot_be_met_exits_2_with_a_sentence_and_writes_nothing(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_folder_exits_2_and_says_what_was_expected(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["run", str(write_config(root=tmp_path / "empty")), "--out", str(tmp_path / "run")]) == 2
+    assert "No image in" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_misspelt_config_key_exits_2_with_a_suggestion(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(write_config(more="sead: 1\n")), "--out", str(tmp_path / "run")]) == 2
+    assert "Unknown config key 'sead'. Did you mean 'seed'?" in capsys.readouterr().err
+
+
+def test_a_misspelt_override_exits_2_with_a_suggestion(
+    write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(write_config()), "--images.hold_out", "0.2"]) == 2
+    assert "Did you mean 'holdout'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["stray"], ["--images.root"], ["--images.root", "--seed", "1"]])
+def test_an_override_without_name_or_value_exits_2(words: list[str], write_config: Callable[..., Path]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", str(write_config()), *words])
+
+
+def test_one_class_only_exits_2_and_writes_nothing(
+    tmp_path: Path, cell_folder: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cell_folder / "platelet", tmp_path / "cells" / "platelet")
+    assert main(["run", str(write_config(root=tmp_path / "cells")), "--out", str(tmp_path / "run")]) == 2
+    assert "a probe tells classes apart" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_are_not_there_exit_2_with_three_ways_out(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(write_config()), "--backbone.weights", "imagnet", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "Three ways out" in said and "TFCELLS_WEIGHTS_DIR" in said and "--weights none" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_misspelt_tap_exits_2_with_a_suggestion_and_writes_nothing(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tap="blok_1_expand_relu")
+    assert main(["run", str(config), "--out", str(tmp_path / "run")]) == 2
+    assert "Did you mean 'block_1_expand_relu'?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_bad_files_are_named_on_stderr_and_the_rest_is_extracted(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "cells"
+    shutil.copytree(cell_folder, root)
+    good = next((root / "platelet").iterdir()).read_bytes()
+    (root / "platelet" / "cut.jpg").write_bytes(good[: len(good) // 2])
+    (root / "platelet" / "note.jpg").write_text("not a picture")
+    (root / "platelet" / "zero.png").write_bytes(b"")
+    (root / "platelet" / "bomb.png").write_bytes(png_header(30_000, 30_000))
+    words = ["extract", str(root), "--backbone", "mobilenet_v2", "--weights", "none", "--size", "96", "--layers"]
+    assert main([*words, "block_1_expand_relu", "--out", str(tmp_path / "store"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    named = {entry["id"] for entry in json.loads(out)["quarantined"]}
+    assert named == {f"platelet/{name}" for name in ("cut.jpg", "note.jpg", "zero.png", "bomb.png")}
+    assert all(id in err for id in named)
+    assert "plan:" in err
+    assert len(FeatureStore(tmp_path / "store").rows.ids) == 36
+
+
+@pytest.mark.slow
+def test_layers_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers", "mobilenet_v2", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    last = facts["layers"][-1]
+    assert (last["name"], last["shape"], last["default"]) == ("out_relu", [7, 7, 1280], True)
+    assert last["bytes"]["mean"] == 4 * 1280 and last["bytes"]["flatten"] == 4 * 7 * 7 * 1280
+
+
+def test_probe_writes_results_and_prints_a_table(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store()
+    assert main(["probe", str(store.path), "--out", str(tmp_path / "p"), "--probes", "logistic", "--workers", "1"]) == 0
+    assert "best" in capsys.readouterr().out
+    assert json.loads((tmp_path / "p" / "results.json").read_text())["best"]["probe"] == "logistic"
+    again = ["probe", str(store.path), "--out", str(tmp_path / "q"), "--probes", "logistic", "--workers", "1"]
+    assert main([*again, "--split", str(tmp_path / "p" / "split.csv"), "--json"]) == 0
+    first = json.loads((tmp_path / "p" / "results.json").read_text())
+    assert json.loads(capsys.readouterr().out)["best"] == first["best"]
+
+
+def test_probe_of_an_unfinished_store_exits_2(
+    make_store: Callable[..., FeatureStore], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store()
+    shutil.rmtree(store.path / "shards" / "00002")
+    assert main(["probe", str(store.path), "--out", "p"]) == 2
+    assert "holds 100 of 120 rows" in capsys.readouterr().err
+
+
+def test_map_and_projector_work_without_the_pictures_and_say_so(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store()
+    assert main(["map", str(store.path), "--method", "pca", "--out", str(tmp_path / "m")]) == 0
+    assert main(["projector", str(store.path), "--taps", "early,late", "--out", str(tmp_path / "j"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "no thumbnails" in err
+    assert json.loads(out[out.index("{") :])["rows"] == 120
+    assert (tmp_path / "m" / "map.csv").is_file() and not (tmp_path / "m" / "mosaic.png").exists()
+
+
+def test_an_altered_store_exits_3(make_store: Callable[..., FeatureStore], capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store()
+    (store.path / "rows.csv").write_text("nonsense")
+    assert main(["probe", str(store.path), "--out", "p"]) == 3
+    assert "Extract the store again" in capsys.readouterr().err
+
+
+def test_a_system_fault_exits_3_in_words(
+    make_store: Callable[..., FeatureStore],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "map.csv")
+
+    monkeypatch.setattr("tfcells.steps.maps._write_csv", full)
+    assert main(["map", str(make_store().path), "--method", "pca", "--out", str(tmp_path / "m")]) == 3
+    assert "the system refused: No space left on device (map.csv)" in capsys.readouterr().err
+
+
+def test_an_unforeseen_fault_exits_3(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tfcells.steps.maps.map_quality", lambda *_, **__: 1 / 0)
+    assert main(["map", str(make_store().path), "--method", "pca", "--out", str(tmp_path / "m")]) == 3
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(100))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

@@ -1,0 +1,73 @@
+"""What a plan says before anything is written."""
+
+from collections import namedtuple
+
+import pytest
+
+from tfcells.errors import RequestError
+from tfcells.features import plan as module
+from tfcells.features.plan import plan_of
+
+RECIPE = {
+    "images": {"count": 1000},
+    "dtype": "float32",
+    "shapes": {"pooled": [1280], "flat": [25088]},
+    "backbone": {"size": 224},
+    "engine": {"batch_size": 32},
+}
+Usage = namedtuple("Usage", "total used free")
+
+
+def plan(tmp_path, *, rows_done=0, into="store", **changes):
+    return plan_of(
+        RECIPE | changes,
+        into=tmp_path / into,
+        rows_done=rows_done,
+        images_per_second=50.0,
+        weights_bytes=10**7,
+        shard_rows=512,
+    )
+
+
+def test_bytes_are_counted_tap_by_tap(tmp_path):
+    assert plan(tmp_path).bytes_by_tap == {"pooled": 1000 * 1280 * 4, "flat": 1000 * 25088 * 4}
+    assert plan(tmp_path, dtype="float16").bytes_by_tap == {"pooled": 1000 * 1280 * 2, "flat": 1000 * 25088 * 2}
+
+
+def test_what_is_done_already_costs_nothing_more(tmp_path):
+    whole, half, done = (plan(tmp_path, rows_done=rows) for rows in (0, 500, 1000))
+    assert (whole.rows, half.rows, done.rows) == (1000, 500, 0)
+    assert (whole.seconds, half.seconds, done.seconds) == (20.0, 10.0, 0.0)
+    assert half.bytes_missing == pytest.approx(whole.bytes_missing / 2, abs=1)
+    assert done.bytes_missing == 0
+    assert half.bytes_by_tap == whole.bytes_by_tap
+
+
+def test_the_numbers_are_most_of_what_will_be_missing(tmp_path):
+    whole = plan(tmp_path)
+    assert 1 < whole.bytes_missing / sum(whole.bytes_by_tap.values()) < 1.1
+
+
+def test_memory_covers_the_weights_and_a_shard(tmp_path):
+    assert plan(tmp_path).memory_bytes > 10**7 + 512 * (1280 + 25088) * 4
+
+
+def test_free_bytes_are_those_of_the_nearest_folder_that_exists(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: asked.append(path) or Usage(9, 2, 7))
+    assert plan(tmp_path, into="not/yet/there").bytes_free == 7
+    assert asked == [tmp_path]
+
+
+def test_a_disk_without_room_is_refused_with_both_figures(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, 2**20))
+    with pytest.raises(
+        RequestError, match=r"store needs 0\.10 GiB more, its disk has 0\.00 GiB free\. Pool the layers"
+    ):
+        plan(tmp_path).require_room(tmp_path / "store")
+
+
+def test_a_disk_with_just_enough_room_will_do(tmp_path, monkeypatch):
+    needed = plan(tmp_path).bytes_missing
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, needed))
+    plan(tmp_path).require_room(tmp_path / "store")

@@ -1,0 +1,252 @@
+import html
+import re
+from dataclasses import dataclass
+from html.parser import HTMLParser
+
+import pytest
+from jinja2 import UndefinedError
+
+from tfcells.report.page import percent, points, probability, verdict, warnings, write_report
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+HOSTILE = '<script>alert("1")</script>\'& $\\frac$ {{ 7*7 }}'
+
+
+@dataclass(frozen=True)
+class Shown:
+    id: str = "a/b.png"
+    truth: str = "class 0"
+    predicted: str = "class 1"
+    confidence: float = 0.876
+    picture: str = "data:image/jpeg;base64,AAAA"
+
+
+class Page(HTMLParser):
+    """Tags that were left open or closed twice, attributes, and the text a person reads."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.open, self.wrong, self.tags, self.attributes, self.text = [], [], [], [], ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.text += " "
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture
+def write(tmp_path, maps):
+    def written(results, *, hits=(Shown(),), misses=(Shown(),)):
+        path = tmp_path / "report.html"
+        write_report(path, results, hits=hits, misses=misses, maps=maps)
+        return path.read_text(encoding="utf-8")
+
+    return written
+
+
+def numbers_in(value):
+    if isinstance(value, dict):
+        return [number for inner in value.values() for number in numbers_in(inner)]
+    if isinstance(value, list):
+        return [number for inner in value for number in numbers_in(inner)]
+    return [value] if isinstance(value, float) else []
+
+
+def rename(value, old, new):
+    """The same results of a class by another name."""
+    if isinstance(value, dict):
+        return {rename(key, old, new): rename(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rename(inner, old, new) for inner in value]
+    return new if value == old else value
+
+
+def test_every_tag_is_closed_once_and_in_order(write, results):
+    page = Page(write(results))
+    assert (page.open, page.wrong) == ([], [])
+    assert page.tags.count("svg") == 4
+    assert page.tags.count("h1") == 1
+
+
+def test_the_page_loads_nothing(write, results):
+    text = write(results)
+    page = Page(text)
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert ("meta", "content", policy) in page.attributes
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
+    loads = [value for _, name, value in page.attributes if name.split(":")[-1] in ("src", "href", "srcset", "data")]
+    assert loads
+    assert all(value.startswith(("data:image/", "#")) for value in loads)
+    assert not any(name.startswith("on") for _, name, _ in page.attributes)
+    assert "@import" not in text
+    assert set(re.findall(r"url\((.)", text)) <= {"#"}
+
+
+def test_the_links_within_the_page_lead_somewhere(write, results):
+    page = Page(write(results))
+    ids = {value for _, name, value in page.attributes if name == "id"}
+    assert {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"} <= ids
+
+
+def test_hostile_names_are_shown_and_not_obeyed(write, results):
+    results = rename(results, "class 1", HOSTILE)
+    results["data"]["quarantined"] = [{"id": HOSTILE, "reason": HOSTILE}]
+    results["data"]["left_out"] = {HOSTILE: "too few"}
+    results["data"]["source"] = results["study"] = HOSTILE
+    shown = Shown(id=HOSTILE, truth=HOSTILE, predicted=HOSTILE)
+    text = write(results, hits=[shown], misses=[shown])
+    page = Page(text)
+    assert (page.open, page.wrong) == ([], [])
+    assert "script" not in page.tags
+    assert "<script" not in text
+    assert page.text.count(HOSTILE) >= 10
+    assert "49" not in re.findall(r"\{\{ (.*?) \}\}", page.text)
+
+
+def test_class_names_stand_in_the_figures_too(write, results):
+    text = write(rename(results, "class 1", "Zelle $\\frac$ & <b>"))
+    figures = "".join(re.findall(r"<svg.*?</svg>", text, re.S))
+    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 5  # counts, and twice per confusion
+
+
+def test_every_percentage_comes_from_the_results(write, results):
+    text = " ".join(Page(write(results)).text.split())
+    shown = re.findall(r"([+-]?\d+(?:\.\d+)?)\s?%", text) + re.findall(r"(\d+\.\d) to (\d+\.\d)", text)
+    shown = {number for match in shown for number in ([match] if isinstance(match, str) else match)}
+    known = {f"{100 * number:.{digits}f}" for number in [*numbers_in(results), 0.876] for digits in (0, 1)}
+    assert len(shown) > 40
+    assert shown <= known | {"95", "5"}
+
+
+def test_every_score_of_the_results_is_on_the_page(write, results):
+    text = Page(write(results)).text
+    for entry in results["probes"] + results["baselines"] + [results["holdout"]]:
+        for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+            assert percent(entry[name]) in text
+    for row in results["per_class"] + [results["export"], results["data"]]:
+        assert any(f"{value:,}" in text for value in row.values() if isinstance(value, int))
+
+
+def test_random_weights_are_said_loudly_at_the_top(write, results):
+    assert results["backbone"]["weights"] == "none"
+    text = write(results)
+    warned = re.findall(r'<p class="warning">(.*?)</p>', text, re.S)
+    assert warned[0].startswith("Random weights. This backbone has never seen a picture")
+    assert text.index("Random weights.") < text.index('id="data"')
+    results["backbone"]["weights"] = "imagenet"
+    assert "Random weights" not in write(results)
+
+
+def test_the_same_results_give_the_same_page_byte_for_byte(write, results):
+    assert write(results) == write(results)
+
+
+def test_a_study_without_holdout_mistakes_or_quarantine_has_no_empty_parts(write, results):
+    results["holdout"] = results["concatenation"] = None
+    page = Page(write(results, misses=[]))
+    assert "There is none." in page.text
+    assert "Holdout" not in page.text
+    assert "Quarantined" not in page.text
+    assert (page.open, page.wrong) == ([], [])
+
+
+def test_a_long_quarantine_is_shown_in_part_and_counted_in_full(write, results):
+    results["data"]["quarantined"] = [{"id": f"{number}.png", "reason": "empty"} for number in range(70)]
+    page = Page(write(results))
+    assert "Quarantined (70)" in page.text
+    assert "and 20 more in results.json" in page.text
+    assert "49.png" in page.text
+    assert "50.png" not in page.text
+
+
+def test_results_that_lack_something_are_an_error_and_no_empty_cell(write, results):
+    del results["split"]["seed"]
+    with pytest.raises(UndefinedError, match="seed"):
+        write(results)
+
+
+def test_maps_are_shown_with_the_numbers_that_judge_them(write, results):
+    text = write(results)
+    assert text.count('alt="tsne map"') == text.count('alt="pca mosaic"') == 1
+    assert f"Trustworthiness {results['maps']['tsne']['trustworthiness']:.3f}" in text
+    results["maps"]["tsne"] |= dict.fromkeys(("trustworthiness", "kept_neighbors", "same_class"))
+    assert write(results).count("Trustworthiness") == 1
+
+
+def test_the_verdict_names_the_best_its_rival_and_its_ties(results):
+    results["best"] |= {"taps": ["early", "late"], "probe": "svm"}
+    results["best"]["balanced_accuracy"] = {"value": 0.916, "low": 0.903, "high": 0.928}
+    for entry in results["probes"]:
+        entry["tied_with_best"] = False
+    results["probes"][0]["tied_with_best"] = True
+    text = verdict(results)
+    assert text.startswith(
+        "early + late of tiny (none), read by svm, tells 3 classes apart with 91.6\u00a0% (90.3 to 92.8) balanced "
+        "accuracy on 150 images in 150 groups."
+    )
+    assert "Colour statistics alone reach" in text
+    assert text.endswith("Every other candidate is distinguishably worse.")
+    results["probes"][1]["tied_with_best"] = True
+    assert verdict(results).endswith("1 other candidate cannot be told from it.")
+    results["probes"][2]["tied_with_best"] = True
+    assert verdict(results).endswith("2 other candidates cannot be told from it.")
+
+
+def test_the_rival_is_the_best_reader_of_colour_and_never_chance(results):
+    for number, entry in enumerate(results["baselines"]):
+        entry["balanced_accuracy"] = {"value": 0.9 - 0.1 * number, "low": 0.1, "high": 0.95}
+    assert "Colour statistics alone reach 80.0\u00a0% (10.0 to 95.0)" in verdict(results)
+
+
+def found(results, word):
+    return [warning for warning in warnings(results) if word in warning]
+
+
+def test_warnings_say_what_must_be_known_and_nothing_else(results):
+    results["backbone"]["weights"] = "imagenet"
+    results["data"]["groups"] = 100
+    results["best"] |= {name: {"value": 0.9, "low": 0.85, "high": 0.95} for name in ("accuracy", "balanced_accuracy")}
+    for entry in results["baselines"]:
+        entry["tied_with_best"] = False
+    assert warnings(results) == []
+    results["data"] |= {"quarantined": [{"id": "a", "reason": "b"}], "left_out": {"rare": "2 images"}}
+    assert found(results, "quarantined") == ["1 files were quarantined; they are named below."]
+    assert found(results, "left out") == ["Class rare is left out of the probes: 2 images."]
+    results["data"]["groups"] = results["data"]["images"]
+    assert len(found(results, "Every image is its own group")) == 1
+    results["best"]["balanced_accuracy"] = {"value": 0.9, "low": 0.79, "high": 0.95}
+    assert len(found(results, "wider than 15 points")) == 1
+
+
+@pytest.mark.parametrize("change", [{"tied_with_best": True}, {"accuracy": {"value": 0.95, "low": 0.9, "high": 1.0}}])
+def test_colour_that_does_no_worse_than_the_best_is_warned_of(results, change):
+    best_probe = max(results["baselines"][1:], key=lambda entry: entry["balanced_accuracy"]["value"])
+    best_probe["tied_with_best"] = False
+    results["best"]["accuracy"] = {"value": 0.9, "low": 0.8, "high": 1.0}
+    assert found(results, "colour alone") == []
+    best_probe |= change
+    (warning,) = found(results, "colour alone")
+    assert warning.startswith(f"colour · {best_probe['probe']} does no worse than the best candidate")
+
+
+def test_numbers_are_written_for_people():
+    assert percent({"value": 0.9164, "low": 0.9, "high": 1.0}) == "91.6\u00a0% (90.0 to 100.0)"
+    assert points({"value": -0.0125, "low": -0.03, "high": 0.004}) == "-1.2 (-3.0 to +0.4)"
+    assert [probability(value) for value in (1.0, 0.0512, 0.001, 0.00099)] == ["1.000", "0.051", "0.001", "< 0.001"]

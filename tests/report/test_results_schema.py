@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+import tfcells.report
+
+REQUIRED = (
+    "format",
+    "tfcells",
+    "seed",
+    "data",
+    "split",
+    "backbone",
+    "probes",
+    "best",
+    "baselines",
+    "concatenation",
+    "confusion",
+    "per_class",
+    "store",
+)
+OF_A_STUDY = ("study", "holdout", "maps", "export", "config")
+SCHEMA = json.loads(Path(tfcells.report.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+
+
+def check(results):
+    Draft202012Validator(SCHEMA).validate(results)
+
+
+def properties_in(schema):
+    """Every property with its name."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {}).items()
+        schema = list(schema.values())
+    for inner in schema if isinstance(schema, list) else ():
+        yield from properties_in(inner)
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+    assert set(SCHEMA["required"]) == set(REQUIRED)
+
+
+def test_the_schema_says_what_every_number_is():
+    for name, part in properties_in(SCHEMA):
+        leaf = part.get("type") not in ("object", "array") and "$ref" not in part
+        assert "description" in part or not leaf, name
+
+
+def test_results_of_a_sweep_are_valid(probe_results):
+    check(probe_results)
+    assert not set(OF_A_STUDY) & set(probe_results)
+
+
+def test_results_of_a_study_are_valid(results):
+    check(results)
+    assert set(results) == {*REQUIRED, *OF_A_STUDY}
+
+
+def test_a_study_without_a_holdout_or_with_one_layer_is_valid(results):
+    check({**results, "holdout": None, "concatenation": None})
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_missing_key_is_found(probe_results, key):
+    del probe_results[key]
+    with pytest.raises(ValidationError, match=f"'{key}' is a required property"):
+        check(probe_results)
+
+
+@pytest.mark.parametrize("key", OF_A_STUDY)
+def test_half_a_study_is_found(results, key):
+    del results[key]
+    with pytest.raises(ValidationError, match=f"'{key}' is a dependency of"):
+        check(results)
+
+
+def every_place(value, path=()):
+    """Paths of all dictionary entries within a value."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*path, key)
+            yield from every_place(inner, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from every_place(value[0], (*path, 0))
+
+
+FREE = {"classes", "left_out", "versions", "taps", "config"}  # keys that somebody's data or a configuration choose
+
+
+def test_no_key_of_a_fixed_shape_may_be_missing_and_none_may_be_added(results):
+    check(results)
+    fixed = [path for path in every_place(results) if not FREE & set(path[:-1]) and path[-1] != "variance_ratio"]
+    assert len(fixed) > 100
+    for *above, last in fixed:
+        holder = results
+        for step in above:
+            holder = holder[step]
+        taken = holder.pop(last)
+        optional = above == ["maps"] and last != "projector"
+        assert Draft202012Validator(SCHEMA).is_valid(results) == optional, (*above, last)
+        holder[last] = taken
+        holder["surprise"] = 1
+        assert not Draft202012Validator(SCHEMA).is_valid(results), (*above, "surprise")
+        del holder["surprise"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("best", "accuracy", "value"), 1.5),
+        (("best", "accuracy"), 0.9),
+        (("best", "tied_with_best"), "yes"),
+        (("probes",), []),
+        (("store", "digest"), "abc"),
+        (("data", "quarantined"), [{"id": "a.png"}]),
+        (("confusion", "counts"), [[-1]]),
+        (("split", "folds"), 1),
+        (("format",), 2),
+    ],
+)
+def test_values_of_another_kind_are_found(results, path, value):
+    holder = results
+    for step in path[:-1]:
+        holder = holder[step]
+    holder[path[-1]] = value
+    with pytest.raises(ValidationError):
+        check(results)

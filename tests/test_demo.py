@@ -1,0 +1,62 @@
+"""The demo, made small: it ends with everything promised, finds exactly what was planted, and goes on when killed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tfcells.demo
+from tfcells.demo import check_faults, run_demo
+from tfcells.errors import DamageError, RequestError
+from tfcells.images.synthetic.plant import Plants
+from tfcells.images.synthetic.truth import SampleTruth, TruthRow
+from tfcells.study import Study
+
+NO_FAULTS = {"data": {"quarantined": []}}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tfcells.demo, "IMAGES_PER_CLASS", 8)
+    monkeypatch.setattr(tfcells.demo, "PLANTS", Plants(copies=4, corrupt=3))
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_everything_and_finds_exactly_the_planted_faults(small: None, tmp_path: Path) -> None:
+    study = run_demo(tmp_path / "demo")
+    for name in ("report.html", "results.json", "projector/projector_config.pbtxt", "export/1/saved_model.pb"):
+        assert (tmp_path / "demo" / name).is_file(), name
+    assert len(study.results["data"]["quarantined"]) == 3
+    assert study.results["data"]["groups"] == 64  # copies are in the groups of their originals
+    first = json.loads((tmp_path / "demo" / "results.json").read_text())
+    run_demo(tmp_path / "demo")
+    assert json.loads((tmp_path / "demo" / "results.json").read_text()) == first
+
+
+def test_a_folder_that_holds_something_else_is_refused(small: None, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.jpg").write_bytes(b"precious")
+    with pytest.raises(RequestError, match="is no run of tfcells"):
+        run_demo(tmp_path)
+    assert (tmp_path / "images" / "mine.jpg").read_bytes() == b"precious"
+
+
+def test_a_demo_killed_while_drawing_draws_again(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images.part" / "platelet").mkdir(parents=True)
+    (tmp_path / "images.part" / "platelet" / "half.jpg").write_bytes(b"")
+    monkeypatch.setattr(tfcells.demo, "run_study", lambda *_, **__: Study(out=tmp_path, results=NO_FAULTS))
+    with pytest.raises(DamageError, match="The demo planted 3 faults"):
+        run_demo(tmp_path)
+    assert len(list((tmp_path / "images").rglob("*.jpg"))) == 8 * 8 + 4 + 3
+    assert not (tmp_path / "images.part").exists()
+
+
+def test_faults_that_were_not_planted_or_not_found_are_named() -> None:
+    rows = [
+        TruthRow(id=id, true_class="a", filed_class="a", group=0, site="s", fault=fault)
+        for id, fault in (("a/1.jpg", "zero bytes"), ("a/2.jpg", ""))
+    ]
+    truth = SampleTruth(tuple(rows))
+    check_faults(truth, {"data": {"quarantined": [{"id": "a/1.jpg", "reason": "empty"}]}})
+    with pytest.raises(DamageError, match=r"Not found: a/1.jpg. Found without being planted: a/2.jpg"):
+        check_faults(truth, {"data": {"quarantined": [{"id": "a/2.jpg", "reason": "?"}]}})
