@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from tfcells.backbones.golden import golden_picture
 from tfcells.errors import DamageError, RequestError
 from tfcells.images.decode import decode_image
-from tfcells.serving.export import PARITY, ExportedParts, ServedModel, check_card, export_classifier, find_export
+from tfcells.serving.card import check_card, find_export
+from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier
 from tfcells.serving.png import encode_png
 
 FRESH_PROCESS = """

@@ -223,7 +223,7 @@ def export(options: Options, _: Overrides) -> int:
 
 def predict(options: Options, _: Overrides) -> int:
     """`tfcells predict EXPORT DIR`: exit code 1 if some file was quarantined."""
-    from tfcells.serving.export import find_export
+    from tfcells.serving.card import find_export
 
     find_export(Path(options.export))  # before TensorFlow is loaded
     from tfcells.serving.export import ServedModel

@@ -5,7 +5,6 @@ EXPORT/
   card.json           what it is, what was measured, and the fingerprint its answers are checked against
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfcells.arrays import Pixels, Probabilities
-from tfcells.backbones.golden import check_fingerprint, fingerprint, golden_picture
+from tfcells.backbones.golden import golden_picture
 from tfcells.backbones.open import OpenBackbone
 from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError, RequestError
 from tfcells.features.forward import Engine
 from tfcells.images.decode import decode_image
+from tfcells.serving.card import CARD, VERSION, check_card, find_export, read_card, write_card
 from tfcells.serving.decoding import decode_pixels, header_problem
 from tfcells.serving.png import encode_png
 from tfcells.serving.probe_graph import stage_of
 
 PARITY: Final = 1e-5
 """Largest allowed difference between an exported probability and the one that was measured."""
-
-CARD: Final = "card.json"
-_VERSION: Final = "1"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,17 +143,12 @@ def export_classifier(
     temporary = into / ".writing"
     shutil.rmtree(temporary, ignore_errors=True)
     tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.serve, "check": module.check})
-    target = into / _VERSION
+    target = into / VERSION
     (into / CARD).unlink(missing_ok=True)  # first: a card must never stand beside a model it does not describe
     shutil.rmtree(target, ignore_errors=True)
     temporary.rename(target)
     write_card(into, facts)
     return into
-
-
-def write_card(into: Path, card: Mapping[str, object]) -> None:
-    """Write `card.json`."""
-    (into / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 class ServedModel:
@@ -172,9 +164,9 @@ class ServedModel:
 
     def __init__(self, export: str | Path) -> None:
         folder = find_export(Path(export))
-        self.card = _read_card(folder)
+        self.card = read_card(folder)
         self.class_names = tuple(self.card["classes"])
-        self._loaded = tf.saved_model.load(str(folder / _VERSION))
+        self._loaded = tf.saved_model.load(str(folder / VERSION))
         self._serve = self._loaded.signatures["serving_default"]
         self._check = self._loaded.signatures["check"]
         answer = self._serve(tf.constant([encode_png(golden_picture())]))
@@ -219,60 +211,6 @@ class ServedModel:
             raise DamageError(f"The export declined a file: {refused.message}") from refused
         probabilities: np.ndarray = answer["probabilities"].numpy()
         return probabilities.astype(np.float64)
-
-
-def find_export(path: Path) -> Path:
-    """The folder above `1/`, whichever of the three was named.
-
-    Raises:
-        RequestError: If none is there.
-    """
-    # Only from `1/` up: a misspelt name inside an export must not find the export.
-    above = [path.absolute().parent] if path.absolute().name == _VERSION else []
-    for folder in (path, *above, path / "export"):
-        if (folder / _VERSION / "saved_model.pb").is_file() and (folder / CARD).is_file():
-            return folder
-    raise RequestError(
-        f"{path} holds no export: no {_VERSION}/saved_model.pb with {CARD} beside it. Expected the folder of an "
-        "export, its folder 1/, or a run; make one with `tfcells export`."
-    )
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    try:
-        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        missing = {"classes", "golden", "widths"} - set(card)
-    except (OSError, ValueError, TypeError) as broken:
-        raise DamageError(f"{folder / CARD} cannot be read: {broken}. Export the run again.") from broken
-    if missing:
-        raise DamageError(f"{folder / CARD} has no {', '.join(sorted(missing))}. Export the run again.")
-    return card
-
-
-def check_card(card: Mapping[str, Any], classes: np.ndarray, embedding: np.ndarray, folder: Path) -> None:
-    """Hold what a card says of classes and features against the model's answer to the golden picture.
-
-    Args:
-        card: The card.
-        classes: Names the model answers with, bytes of shape (classes,).
-        embedding: float32 of shape (1, features).
-        folder: Of the export, for the message.
-
-    Raises:
-        DamageError: If they do not belong together.
-    """
-    named, golden, widths = [name.decode() for name in classes], card["golden"], card["widths"]
-    fits = len(golden) == len(widths) and min(widths, default=0) > 0 and sum(widths) == embedding.shape[1]
-    if card["classes"] != named or not fits:
-        raise DamageError(
-            f"{folder / CARD} speaks of the classes {card['classes']} and of features of widths {widths} at "
-            f"{list(golden)}; the model answers for {named} from {embedding.shape[1]} features. One of the two is of "
-            "another export: export the run again."
-        )
-    bounds = np.cumsum([0, *widths])
-    parts = zip(golden, bounds[:-1], bounds[1:], strict=True)
-    found = fingerprint({tap: embedding[:, low:high] for tap, low, high in parts})
-    check_fingerprint(found, golden, whose=f"the export {folder}")
 
 
 def _widths(parts: ExportedParts) -> list[int]:

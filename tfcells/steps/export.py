@@ -15,9 +15,9 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import TRAIN, Split
 from tfcells.probes.final import FinalProbe
+from tfcells.serving.card import CARD, VERSION, write_card
 
 _COMPARED: Final = 16  # pictures on which the export is held against the Python path
-_CARD: Final = "card.json"
 
 
 def export_inputs(store: FeatureStore, split: Split, final: Mapping[str, object]) -> str:
@@ -35,10 +35,10 @@ def export_inputs(store: FeatureStore, split: Split, final: Mapping[str, object]
 def current_card(folder: Path, *, inputs: str) -> dict[str, Any] | None:
     """The card of an export that was made from these inputs, or None."""
     try:
-        card: dict[str, Any] = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = (folder / "1" / "saved_model.pb").is_file()
+    whole = (folder / VERSION / "saved_model.pb").is_file()
     return card if whole and card.get("inputs") == inputs and "parity" in card else None
 
 
@@ -85,7 +85,7 @@ def make_export(
         DamageError: If probabilities differ by more than `PARITY` on a training picture.
     """
     from tfcells.features.forward import open_engine
-    from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier, write_card
+    from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier
 
     backbone, engine = open_engine(extraction)
     stored = store.recipe["weights"]["sha256"]
