@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def test_the_file_holds_every_answer_and_can_be_read_back(sweep, tmp_path):
     read = np.array([[float(row[f"p_{name}"]) for name in names] for row in rows])
     np.testing.assert_allclose(read, answers.probabilities, atol=5.1e-9)
     np.testing.assert_allclose([float(row["confidence"]) for row in rows], read.max(axis=1), atol=1e-12)
+
+
+def test_names_of_any_kind_are_read_back(sweep, tmp_path):
+    strange = ("a,b", 'say "x"', "line\nbreak", "lone\rreturn", "β 🔬", " ")
+    ids = (*strange, *sweep.ids[len(strange) :])
+    write_predictions(replace(sweep, ids=ids), tmp_path / "predictions.csv")
+    with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        assert tuple(row["id"] for row in csv.DictReader(file)) == ids
 
 
 def test_the_hits_in_the_file_are_the_accuracy_that_is_reported(sweep, tmp_path):

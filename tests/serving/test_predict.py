@@ -97,6 +97,28 @@ def test_a_name_that_is_not_utf_8_is_quarantined_in_letters_that_can_be_written(
     found.write(tmp_path / "said.csv")
 
 
+def test_a_folder_that_cannot_be_listed_is_quarantined_by_name(served, folder, monkeypatch):
+    listed = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("platelet"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # the superuser may list everything
+    assert dict(predict_folder(served, folder).quarantine)["platelet"] == "cannot be listed: Permission denied"
+
+
+def test_names_of_any_kind_are_read_back(served, folder, tmp_path):
+    strange = {'say "x", please.png', "line\nbreak.png", "lone\rreturn.png"}
+    for name in strange:
+        shutil.copy(folder / "c.png", folder / name)
+        (folder / f"bad {name}").touch()
+    predict_folder(served, folder).write(tmp_path / "said.csv")
+    assert strange < {row["id"] for row in read_csv(tmp_path / "said.csv")}
+    assert {f"bad {name}" for name in strange} < {row["id"] for row in read_csv(tmp_path / "said.quarantine.csv")}
+
+
 def test_a_folder_without_a_picture_is_an_error_that_says_what_was_there(served, tmp_path):
     with pytest.raises(EmptyDataError, match="No usable picture in"):
         predict_folder(served, tmp_path)

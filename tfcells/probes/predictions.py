@@ -11,7 +11,7 @@ def write_predictions(sweep: Sweep, path: Path) -> None:
     """Write the best candidate's out-of-fold answers: `id,label,fold,prediction,confidence,p_<class>...`."""
     answers, names = sweep.best.predictions, sweep.class_names
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # "\r\n", or a name that holds a lone "\r" would not be quoted
         writer.writerow(["id", "label", "fold", "prediction", "confidence", *(f"p_{name}" for name in names)])
         for row, id in enumerate(sweep.ids):
             chances = answers.probabilities[row]

@@ -46,12 +46,12 @@ class Predictions:
         """Write `id,prediction,confidence,p_<class>...`, and `<name>.quarantine.csv` with `id,reason` beside it."""
         path = Path(path)
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv.writer(file)  # "\r\n", or a name that holds a lone "\r" would not be quoted
             writer.writerow(["id", "prediction", "confidence", *(f"p_{name}" for name in self.class_names)])
             for id, label, row in zip(self.ids, self.predicted, self.probabilities, strict=True):
                 writer.writerow([id, label, f"{row.max():.8f}", *(f"{value:.8f}" for value in row)])
         with quarantine_path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = csv.writer(file)
             writer.writerow(["id", "reason"])
             writer.writerows(self.quarantine)
 
@@ -73,8 +73,9 @@ def predict_folder(model: ServedModel, root: str | Path, *, progress: Progress =
     root = Path(root)
     if not root.is_dir():
         raise RequestError(f"{root} is no folder. Expected a folder of images.")
-    ids = find_pictures(root)[0]
-    source, answered, quarantine = FolderSource(root), [], []
+    ids, _, closed = find_pictures(root)
+    source, answered = FolderSource(root), []
+    quarantine = [Quarantined(_printable(id), reason) for id, reason in closed]
     rows: list[np.ndarray] = []
     progress("predicting", 0, len(ids))
     with ThreadPoolExecutor() as pool:
