@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -67,7 +68,7 @@ class Troubled:
 
 
 def raising(error):
-    def read(pixels):
+    def read(*arguments, **options):
         raise error
 
     return read
@@ -236,6 +237,25 @@ def test_a_network_that_answers_otherwise_does_not_go_on_with_a_store(cells, tmp
     (store.path / "recipe.json").write_text(json.dumps({**store.recipe, "backbone": wanted["backbone"]}))
     with pytest.raises(DamageError, match=r"golden check of the weights that .* was made with failed at tap"):
         extract(cells, tiny(batch_size=1), into=store.path)
+
+
+def test_other_weights_of_the_same_name_do_not_go_on_with_a_store(cells, tmp_path, monkeypatch):
+    """Weights that Keras provides are known by their digest only when they are here."""
+
+    def keras_own(*, weights, include_top, input_shape, value=0.1):
+        model = build_tiny(weights=None, include_top=include_top, input_shape=input_shape)
+        model.get_layer("late").bias.assign([value] * 12)
+        return model
+
+    monkeypatch.setattr(keras.applications, "Tiny", keras_own)
+    request = tiny(weights="imagenet", taps=("late",), batch_size=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "image_batches", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract(cells, request, into=tmp_path / "store")
+    monkeypatch.setattr(keras.applications, "Tiny", partial(keras_own, value=0.2))
+    with pytest.raises(StaleStoreError, match=r"weights\.sha256 is \w+ in the store"):
+        extract(cells, request, into=tmp_path / "store")
 
 
 @pytest.mark.parametrize("size", [None, 48])

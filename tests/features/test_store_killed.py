@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
-import json, os, signal, sys
+import json, os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
 from tfcells.features.store import FeatureStore, StoreWriter
@@ -21,7 +23,7 @@ table = ImageTable(
 recipe = {"taps": ["late:mean"], "handcrafted": [], "images": {"count": 7}}
 features = np.arange(21, dtype=np.float32).reshape(7, 3)
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
-steps = 0
+steps, kill_at, opened = 0, 0, Path.open
 
 
 def write(path):
@@ -32,25 +34,27 @@ def write(path):
         writer.finish({"seconds": 1})
 
 
-def in_a_child(path, *, kill_at):
+def step(path):
+    global steps
+    steps += str(path).startswith(str(root))
+    if steps == kill_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_and_count(path, *arguments, **options):
+    file = opened(path, *arguments, **options)
+    step(path)  # killed here, a file that was opened for writing is empty
+    return file
+
+
+def write_in_a_child(path):
     child = os.fork()
     if not child:
-        count_steps(path, kill_at)
+        sys.addaudithook(lambda event, arguments: step(arguments[0]) if event in STEPS else None)
+        Path.open = open_and_count
         write(path)
-        os.write(2, str(steps).encode()) if kill_at < 0 else None
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def count_steps(path, kill_at):
-    def hook(event, arguments):
-        global steps
-        if event in STEPS and str(arguments[0]).startswith(str(path)):
-            steps += 1
-            if steps == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(hook)
 
 
 def content(path):
@@ -66,27 +70,50 @@ def readable(path):
     return np.array_equal(store.array("late").reshape(-1, 3), features[: store.rows_done])
 
 
+def described(path):
+    store = FeatureStore(path)
+    return store.complete and store.rows.ids == ids and store.quarantine == table.quarantine
+
+
+def kill_at_every_step(name, prepare, check):
+    # Returns the steps at which a kill does harm, and how many steps there are.
+    global kill_at
+    kill_at, code, bad = 0, -signal.SIGKILL, []
+    while code == -signal.SIGKILL:
+        kill_at += 1
+        path = root / f"{name}-{kill_at}"
+        prepare(path)
+        code = write_in_a_child(path)
+        fine = readable(path) and check(path)
+        write(path)
+        if not fine or code not in (0, -signal.SIGKILL) or content(path) != whole:
+            bad.append(kill_at)
+    return bad, kill_at - 1
+
+
 write(root / "whole")
-whole, step, bad = content(root / "whole"), 0, []
-while True:
-    step += 1
-    path = root / f"killed-{step}"
-    code = in_a_child(path, kill_at=step)
-    if code == 0:
-        break
-    fine = code == -signal.SIGKILL and readable(path)
-    write(path)
-    if not fine or content(path) != whole:
-        bad.append(step)
-print(json.dumps({"kills": step - 1, "bad": bad}))
+whole = content(root / "whole")
+made = kill_at_every_step("made", lambda path: None, lambda path: True)
+opened_again = kill_at_every_step("again", lambda path: shutil.copytree(root / "whole", path), described)
+print(json.dumps({"made": made, "opened again": opened_again}))
 """
 
 
-def test_a_kill_at_any_step_loses_no_more_than_the_shard_in_flight(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, tmp_path], capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    command = [sys.executable, "-c", SCRIPT, tmp_path_factory.mktemp("killed")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    outcome = json.loads(done.stdout)
-    assert outcome["bad"] == []
-    assert outcome["kills"] > 30
+    return json.loads(done.stdout)
+
+
+def test_a_kill_at_any_step_loses_no_more_than_the_shard_in_flight(outcomes):
+    bad, steps = outcomes["made"]
+    assert bad == []
+    assert steps > 30
+
+
+def test_a_kill_while_a_complete_store_is_opened_again_loses_nothing(outcomes):
+    bad, steps = outcomes["opened again"]
+    assert bad == []
+    assert steps > 10

@@ -20,7 +20,7 @@ from tfcells.features.extract import Extraction, complete_recipe
 from tfcells.features.handcrafted import COLOUR, colour_statistics
 from tfcells.features.plan import Plan, plan_of
 from tfcells.features.recipe import Recipe
-from tfcells.features.store import FeatureStore, StoreWriter
+from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
@@ -127,6 +127,7 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     """Open the network, check it, complete the recipe, measure the rate; nothing is written.
 
     Raises:
+        StaleStoreError: If the store in `into` was made with other weights of the same name.
         DamageError: If a golden check fails, that of the weights or that of the store in `into`.
     """
     backbone, engine = open_engine(extraction)
@@ -136,9 +137,10 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     rows_done = 0
     if into is not None and (into / "recipe.json").is_file():
         stored = FeatureStore(into)
-        check_fingerprint(found, stored.recipe["golden"], whose=f"the weights that {into} was made with")
         # Equal within the tolerance: the store's identity stays what it was.
         recipe, rows_done = {**recipe, "golden": stored.recipe["golden"]}, stored.rows_done
+        require_recipe(into, stored.recipe, recipe)  # other weights may have come under the same name
+        check_fingerprint(found, recipe["golden"], whose=f"the weights that {into} was made with")
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,

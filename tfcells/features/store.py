@@ -255,10 +255,11 @@ def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
 
 def write_description(path: Path, table: ImageTable) -> None:
     """Write rows, classes and quarantine; labels and groups may differ from an earlier run, pixels may not."""
-    rows = path / "rows.csv.new"
+    rows, quarantine = path / "rows.csv.new", path / "quarantine.csv.new"
     write_rows(rows, table)
     rows.replace(path / "rows.csv")
-    write_quarantine(path / "quarantine.csv", table.quarantine)
+    write_quarantine(quarantine, table.quarantine)
+    quarantine.replace(path / "quarantine.csv")
     facts = {"class_names": table.class_names, "source": table.source.describe()}
     _write_atomically(path / "classes.json", json.dumps(facts, indent=1, ensure_ascii=False))
 
