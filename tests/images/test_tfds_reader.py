@@ -64,7 +64,8 @@ def smears(read, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         small = SmearsConfig(name="small", images_per_class=2, copies=4, other_site=0.25, seed=5)
-        patch.setattr(TfcellsSmears, "BUILDER_CONFIGS", [small])
+        # Not BUILDER_CONFIGS, of which tensorflow-datasets makes this once in a process.
+        patch.setattr(TfcellsSmears, "builder_configs", {"small": small})
         return read("tfcells_smears/small", data_dir=tmp_path_factory.mktemp("tfds"))
 
 
@@ -126,6 +127,17 @@ def test_a_group_that_is_a_number_is_a_group(patients):
     assert groups["0.0"] == groups["1.0"]
     assert len(set(groups.values())) == 3
     assert "group" not in patients.metadata
+
+
+def test_classes_come_in_the_order_that_was_given_and_others_are_refused(tfds, read, tmp_path):
+    features = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(names=["ape", "zebra"])}
+    examples = [{"image": encoded(PIXELS[row], "PNG"), "label": row} for row in range(2)]
+    name = make(tfds, features, {"train": examples})
+    table = read(name, data_dir=tmp_path, class_names=["zebra", "ape"])
+    assert table.class_names == ("zebra", "ape")
+    assert table.class_counts() == {"zebra": 1, "ape": 1}
+    with pytest.raises(UnknownNameError, match="zebra"):
+        read(name, data_dir=tmp_path, class_names=["ape"])
 
 
 def test_scalars_become_columns_and_splits_are_told_apart(patients):

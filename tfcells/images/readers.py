@@ -39,8 +39,8 @@ def read_images(
 
     Args:
         root: Where the pictures are.
-        class_names: Names of the classes in the order of the numbers in an npz file's labels; for folders
-            and manifests, the classes to expect (another one is an error).
+        class_names: Names of the classes in the order of the numbers in an npz file's labels; for any
+            other source, the classes to expect (another one is an error).
         groups: A CSV file with the columns `id` and `group`, joined to the groups the source itself knows.
         progress: Told how far the reading is.
 
@@ -51,7 +51,7 @@ def read_images(
     if str(root).startswith("tfds:"):
         from tfcells.images.tfds_reader import read_tfds
 
-        table = read_tfds(str(root).removeprefix("tfds:"), progress=progress)
+        table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, progress=progress)
     else:
         path = Path(root)
         if not path.exists():

@@ -286,8 +286,15 @@ def _too_small(labels: Labels, class_names: Sequence[str], groups: Groups, *, ne
         count = len(np.unique(groups[labels == index]))
         if count < needed:
             images = int((labels == index).sum())
-            reasons[name] = f"{images} images in {count} groups, fewer than the {needed} groups that the split needs"
+            reasons[name] = (
+                f"{_counted(images, 'image')} in {_counted(count, 'group')}, fewer than the {needed} groups that the "
+                "split needs"
+            )
     return reasons
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _usable(labels: Labels, class_names: Sequence[str], left_out: Mapping[str, str], folds: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Any image-classification builder of tensorflow-datasets to an `ImageTable`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
 
-def read_tfds(name: str, *, data_dir: Path | None = None, progress: Progress = silent) -> ImageTable:
+def read_tfds(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> ImageTable:
     """Read every split of a data set; it is prepared (downloaded, generated) if it is not on disk yet.
 
     The encoded pictures are taken, not TensorFlow's decoding of them, so that JPEG pixels are the canonical
@@ -23,16 +30,18 @@ def read_tfds(name: str, *, data_dir: Path | None = None, progress: Progress = s
         name: As for `tfds.builder`: `name`, `name/config`, `name:version`. `tfcells_smears` is the generator
             that comes with tfcells.
         data_dir: Where data sets are kept; that of tensorflow-datasets by default.
+        class_names: The classes to expect, in their order; by default all that the data set knows, sorted.
         progress: Told how far the reading is.
 
     Raises:
+        UnknownNameError: If a picture has another class than `class_names`.
         RequestError: If there is no such data set, it cannot be prepared, or it has no image and class label.
     """
     builder = _builder(name, data_dir)
     image_key, label_key = _keys(name, builder.info.features)  # before a long download for nothing
     _prepare(name, builder)
     source = SpooledSource({"kind": "tfds", "root": f"tfds:{name}"})
-    class_names = builder.info.features[label_key].names
+    known_classes = builder.info.features[label_key].names
     candidates = []
     for split in sorted(builder.info.splits):
         dataset = builder.as_dataset(
@@ -45,10 +54,10 @@ def read_tfds(name: str, *, data_dir: Path | None = None, progress: Progress = s
             source.add(id, example[image_key])
             columns = _scalars(example, leave_out=(image_key, label_key, "tfds_id"))
             group = columns.pop("group", None) or None  # text or a number
-            label = class_names[example[label_key]] if example[label_key] >= 0 else None
+            label = known_classes[example[label_key]] if example[label_key] >= 0 else None
             candidates.append(Candidate(id, label=label, group=group, metadata={"split": split, **columns}))
     source.finish()
-    return inspect_candidates(candidates, source, class_names=sorted(class_names), progress=progress)
+    return inspect_candidates(candidates, source, class_names=class_names or sorted(known_classes), progress=progress)
 
 
 def _builder(name: str, data_dir: Path | None) -> Any:
