@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,3 +109,18 @@ def test_an_unknown_method_is_named_with_a_suggestion():
         reduce("t-sne", drawn())
     for method in METHODS:
         check_method(method)
+
+
+def test_umap_of_very_few_rows_is_their_principal_components(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=None))
+    points = umap(drawn()[:2])
+    assert points.shape == (2, 2)
+    assert np.isfinite(points).all()
+
+
+def test_umap_gives_the_same_points_twice():
+    pytest.importorskip("umap", reason="umap-learn is not installed: pip install 'tfcells[maps]'")
+    vectors = drawn()
+    points = umap(vectors)
+    assert points.shape == (len(vectors), 2)
+    np.testing.assert_array_equal(points, umap(vectors))

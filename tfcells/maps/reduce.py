@@ -91,6 +91,8 @@ def umap(vectors: Features, *, axes: int = 2, seed: int = 0) -> Points:
     except ImportError as missing:
         raise MissingExtraError("umap-learn", extra="maps") from missing
     reduced = principal_components(vectors, axes=_NEIGHBOR_DIMENSIONS).points
+    if len(vectors) <= axes + 1:  # umap-learn wants two neighbours and a spectral start in fewer axes than rows
+        return np.pad(reduced[:, :axes], ((0, 0), (0, max(0, axes - reduced.shape[1]))))
     neighbors = min(15, len(vectors) - 1)
     # A fixed random_state needs a single thread; umap-learn warns unless it is told so.
     points: np.ndarray = UMAP(n_components=axes, n_neighbors=neighbors, random_state=seed, n_jobs=1).fit_transform(
