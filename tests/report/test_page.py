@@ -78,15 +78,22 @@ def rename(value, old, new):
     return new if value == old else value
 
 
-def test_every_tag_is_closed_once_and_in_order(write, results):
-    page = Page(write(results))
+@pytest.fixture
+def text(write, results, kept):
+    """The page of unchanged results, written once."""
+    if "page" not in kept:
+        kept["page"] = write(results)
+    return kept["page"]
+
+
+def test_every_tag_is_closed_once_and_in_order(text):
+    page = Page(text)
     assert (page.open, page.wrong) == ([], [])
     assert page.tags.count("svg") == 4
     assert page.tags.count("h1") == 1
 
 
-def test_the_page_loads_nothing(write, results):
-    text = write(results)
+def test_the_page_loads_nothing(text):
     page = Page(text)
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert ("meta", "content", policy) in page.attributes
@@ -99,8 +106,8 @@ def test_the_page_loads_nothing(write, results):
     assert set(re.findall(r"url\((.)", text)) <= {"#"}
 
 
-def test_the_links_within_the_page_lead_somewhere(write, results):
-    page = Page(write(results))
+def test_the_links_within_the_page_lead_somewhere(text):
+    page = Page(text)
     ids = {value for _, name, value in page.attributes if name == "id"}
     assert {value[1:] for tag, name, value in page.attributes if tag == "a" and name == "href"} <= ids
 
@@ -126,8 +133,8 @@ def test_class_names_stand_in_the_figures_too(write, results):
     assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 5  # counts, and twice per confusion
 
 
-def test_every_percentage_comes_from_the_results(write, results):
-    text = " ".join(Page(write(results)).text.split())
+def test_every_percentage_comes_from_the_results(text, results):
+    text = " ".join(Page(text).text.split())
     shown = re.findall(r"([+-]?\d+(?:\.\d+)?)\s?%", text) + re.findall(r"(\d+\.\d) to (\d+\.\d)", text)
     shown = {number for match in shown for number in ([match] if isinstance(match, str) else match)}
     known = {f"{100 * number:.{digits}f}" for number in [*numbers_in(results), 0.876] for digits in (0, 1)}
@@ -135,8 +142,8 @@ def test_every_percentage_comes_from_the_results(write, results):
     assert shown <= known | {"95", "5"}
 
 
-def test_every_score_of_the_results_is_on_the_page(write, results):
-    text = Page(write(results)).text
+def test_every_score_of_the_results_is_on_the_page(text, results):
+    text = Page(text).text
     for entry in results["probes"] + results["baselines"] + [results["holdout"]]:
         for name in ("accuracy", "balanced_accuracy", "macro_f1"):
             assert percent(entry[name]) in text
@@ -144,9 +151,8 @@ def test_every_score_of_the_results_is_on_the_page(write, results):
         assert any(f"{value:,}" in text for value in row.values() if isinstance(value, int))
 
 
-def test_random_weights_are_said_loudly_at_the_top(write, results):
+def test_random_weights_are_said_loudly_at_the_top(write, results, text):
     assert results["backbone"]["weights"] == "none"
-    text = write(results)
     warned = re.findall(r'<p class="warning">(.*?)</p>', text, re.S)
     assert warned[0].startswith("Random weights. This backbone has never seen a picture")
     assert text.index("Random weights.") < text.index('id="data"')
@@ -154,8 +160,8 @@ def test_random_weights_are_said_loudly_at_the_top(write, results):
     assert "Random weights" not in write(results)
 
 
-def test_the_same_results_give_the_same_page_byte_for_byte(write, results):
-    assert write(results) == write(results)
+def test_the_same_results_give_the_same_page_byte_for_byte(write, results, text):
+    assert write(results) == text
 
 
 def test_a_study_without_holdout_mistakes_or_quarantine_has_no_empty_parts(write, results):
@@ -182,8 +188,7 @@ def test_results_that_lack_something_are_an_error_and_no_empty_cell(write, resul
         write(results)
 
 
-def test_maps_are_shown_with_the_numbers_that_judge_them(write, results):
-    text = write(results)
+def test_maps_are_shown_with_the_numbers_that_judge_them(write, results, text):
     assert text.count('alt="tsne map"') == text.count('alt="pca mosaic"') == 1
     assert f"Trustworthiness {results['maps']['tsne']['trustworthiness']:.3f}" in text
     results["maps"]["tsne"] |= dict.fromkeys(("trustworthiness", "kept_neighbors", "same_class"))

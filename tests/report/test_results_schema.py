@@ -24,10 +24,11 @@ REQUIRED = (
 )
 OF_A_STUDY = ("study", "holdout", "maps", "export", "config")
 SCHEMA = json.loads(Path(tfcells.report.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
+VALIDATOR = Draft202012Validator(SCHEMA)
 
 
 def check(results):
-    Draft202012Validator(SCHEMA).validate(results)
+    VALIDATOR.validate(results)
 
 
 def properties_in(schema):
@@ -101,10 +102,10 @@ def test_no_key_of_a_fixed_shape_may_be_missing_and_none_may_be_added(results):
             holder = holder[step]
         taken = holder.pop(last)
         optional = above == ["maps"] and last != "projector"
-        assert Draft202012Validator(SCHEMA).is_valid(results) == optional, (*above, last)
+        assert VALIDATOR.is_valid(results) == optional, (*above, last)
         holder[last] = taken
         holder["surprise"] = 1
-        assert not Draft202012Validator(SCHEMA).is_valid(results), (*above, "surprise")
+        assert not VALIDATOR.is_valid(results), (*above, "surprise")
         del holder["surprise"]
 
 

@@ -64,7 +64,7 @@ def cut(model: keras.Model, taps: Sequence[str | Tap], pooling: str = "mean") ->
 
     Raises:
         UnknownNameError: If a layer or a pooling is unknown; suggests the nearest name.
-        RequestError: If there is no tap or one comes twice.
+        RequestError: If there is no tap, one comes twice, or a layer cannot be pooled as asked.
     """
     parsed = parse_taps(taps, pooling=pooling)
     maps = {key: _output_of(model, tap.layer) for key, tap in zip(tap_keys(parsed), parsed, strict=True)}
