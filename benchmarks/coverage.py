@@ -1,7 +1,8 @@
 """How honest are the intervals and the paired tests? Simulated coverage and size, as a table.
 
-    python benchmarks/coverage.py                    4 minutes on one core
+    python benchmarks/coverage.py                    about 11 minutes on one core
     python benchmarks/coverage.py --simulations 30   a look, in half a minute
+    python benchmarks/coverage.py --only balanced    one of the parts: coverage, sizes, balanced
 
 Coverage: rows of 8 classes are drawn, in groups or alone, with known recalls and known directions of misses.
 The truth of each metric is the metric of the population's confusion table, and an interval covers if it holds
@@ -13,13 +14,17 @@ Carlo standard error of 3 points.
 
 Size: two models of equal accuracy, and how often a test says p <= 0.05. In `unlike` groups only the first
 model's hits are correlated, so that its differences are not symmetric around 0.
+
+Balanced: the same for two models' balanced accuracy on classes of unequal size. Without a difference, where the
+models are as good in each class (`none`) or each is better in some (`traded`), and with one (`some`), for which
+the column of rejections is the power. `plain` is the size of the test of plain accuracy, misused for the question.
 """
 
 import argparse
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +36,7 @@ from scipy import special
 from tfcells.stats.bootstrap import cluster_bootstrap
 from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
 from tfcells.stats.metrics import accuracy, balanced_accuracy, confusion_by_group, macro_f1
-from tfcells.stats.paired import corrected_resampled_t, paired_difference
+from tfcells.stats.paired import corrected_resampled_t, paired_balanced_difference, paired_difference
 
 CLASSES = 8
 MIXES = {
@@ -53,6 +58,17 @@ GROUPINGS = [  # rows, groups, kind, correlation
     (1000, 200, "copies", 0.3),
     (2000, 100, "slides", 0.2),
     (2000, 500, "copies", 0.5),
+]
+BALANCED_MIXES = {**MIXES, "steep": np.array([0.5, 0.25, 0.12, 0.08, 0.05]), "rare": np.array([0.9, 0.1])}
+BALANCED_GROUPINGS = [  # rows, groups, kind
+    (60, 60, "alone"),
+    (300, 300, "alone"),
+    (2000, 2000, "alone"),
+    (300, 50, "alike"),
+    (300, 50, "unlike"),
+    (300, 50, "copies"),
+    (600, 150, "copies"),
+    (2000, 100, "alike"),
 ]
 METRICS = {"accuracy": accuracy, "balanced": balanced_accuracy, "macro_f1": macro_f1}
 
@@ -174,6 +190,72 @@ def measure_size(rows: int, groups: int, kind: str, level: float, *, simulations
     return {"rejected": 100 * rejected / simulations, "covered": 100 * covered / simulations}
 
 
+@dataclass(frozen=True)
+class BalancedSetting:
+    """One row of the table of balanced comparisons."""
+
+    rows: int
+    groups: int
+    kind: str
+    mix: str
+    level: float
+    difference: str
+
+    @property
+    def shifts(self) -> np.ndarray:
+        """`(classes,)`: how much better the first model's recall is, where the two do not share their hits."""
+        classes = len(BALANCED_MIXES[self.mix])
+        if self.difference == "traded":
+            return np.linspace(-1, 1, classes) * 0.7 * (1 - self.level)
+        return np.full(classes, 0.0 if self.difference == "none" else min(0.1, 1.3 * (1 - self.level)))
+
+    @property
+    def truth(self) -> float:
+        """The difference in balanced accuracy; half of the rows are as easy for both."""
+        return float(self.shifts.mean() / 2)
+
+
+def balanced_settings() -> Iterator[BalancedSetting]:
+    """All rows of the table of balanced comparisons."""
+    for level in (0.8, 0.97):
+        for mix in ("uneven", "steep", "rare"):
+            for rows, groups, kind in BALANCED_GROUPINGS:
+                for difference in ("none", "traded", "some"):
+                    yield BalancedSetting(rows, groups, kind, mix, level, difference)
+
+
+def draw_pair(setting: BalancedSetting, generator: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Hits of both models, true classes and groups, each `(rows,)`; every class occurs."""
+    rows, mix = setting.rows, BALANCED_MIXES[setting.mix]
+    groups = np.arange(rows) if setting.kind == "alone" else draw_groups(rows, setting.groups, generator)
+    of_groups = setting.kind == "copies"
+    true = generator.choice(len(mix), p=mix, size=setting.groups if of_groups else rows)
+    true = true[groups] if of_groups else true
+    if len(np.unique(true)) < len(mix):
+        return draw_pair(setting, generator)
+    correlations = {"alone": (0.0, 0.0), "unlike": (0.3, 0.0)}.get(setting.kind, (0.3, 0.3))
+    means = np.full(rows, setting.level), setting.level - setting.shifts[true]
+    first, second = (
+        generator.uniform(size=rows) < draw_chances(mean, correlation, groups, generator)
+        for mean, correlation in zip(means, correlations, strict=True)
+    )
+    return first, np.where(generator.uniform(size=rows) < 0.5, first, second), true, groups
+
+
+def measure_balanced(setting: BalancedSetting, *, simulations: int, seed: int) -> dict[str, float]:
+    """Percent of paired tests of balanced accuracy with p <= 0.05, coverage of the true difference, mean width."""
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(simulations):
+        first, second, true, groups = draw_pair(setting, generator)
+        test = paired_balanced_difference(first, second, true, groups)
+        low, high = test.difference.low, test.difference.high
+        plain = paired_difference(first, second, groups).p_value
+        found.append((test.p_value <= 0.05, low <= setting.truth <= high, high - low, plain <= 0.05))
+    means = np.round(100 * np.mean(found, axis=0), 2).tolist()
+    return dict(zip(("rejected", "covered", "width", "plain_rejected"), means, strict=True))
+
+
 def measure_resampled_t(*, simulations: int, seed: int) -> dict[str, float]:
     """Size of the corrected t over 10 random splits of 150 rows; procedures are nearest means on own features."""
     generator = np.random.default_rng(seed)
@@ -194,11 +276,12 @@ def measure_resampled_t(*, simulations: int, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run everything, print two tables, append one JSON line per row."""
+    """Run everything, print three tables, append one JSON line per row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=300, help="draws per setting (default 300)")
     parser.add_argument("--bootstraps", type=int, default=40, help="of them also bootstrapped (default 40)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(PARTS), help="one of the three tables (default all)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.jsonl")
     arguments = parser.parse_args()
     started = time.perf_counter()
@@ -210,7 +293,8 @@ def main() -> None:
         "bootstraps": arguments.bootstraps,
         "seed": arguments.seed,
     }
-    lines = [*report_coverage(arguments), *report_sizes(arguments)]
+    parts = [arguments.only] if arguments.only else list(PARTS)
+    lines = [line for part in parts for line in PARTS[part](arguments)]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps({**run, **line}) + "\n" for line in lines)
@@ -290,6 +374,31 @@ def report_sizes(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     found = measure_resampled_t(simulations=simulations, seed=arguments.seed)
     print(f"corrected resampled t: rejected {found['rejected']:.1f}; the naive t {found['naive_rejected']:.1f}")
     return [*lines, {"what": "resampled t size", **found}]
+
+
+def report_balanced(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print the table of balanced comparisons; one value per row."""
+    errors = 2 * 100 * np.sqrt(0.05 * 0.95 / arguments.simulations)
+    print(f"\nBalanced accuracy on unequal classes, in %; two Monte Carlo standard errors are {errors:.1f}")
+    lines: list[dict[str, Any]] = []
+    for number, setting in enumerate(balanced_settings()):
+        seed = arguments.seed + 1000 * number
+        found = measure_balanced(setting, simulations=arguments.simulations, seed=seed)
+        print(
+            f"{setting.level:5} {setting.mix:>6} {setting.rows:5} {setting.groups:6} {setting.kind:>7} "
+            f"{setting.difference:>6} | rejected {found['rejected']:5.1f}, covered {found['covered']:5.1f}, "
+            f"width {found['width']:5.1f}; plain {found['plain_rejected']:5.1f}",
+            flush=True,
+        )
+        lines.append({"what": "balanced size", **asdict(setting), **found})
+    return lines
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+    "coverage": report_coverage,
+    "sizes": report_sizes,
+    "balanced": report_balanced,
+}
 
 
 if __name__ == "__main__":

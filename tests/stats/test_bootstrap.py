@@ -124,9 +124,9 @@ def test_resamples_that_lose_a_class_are_left_out():
 
 def test_two_thousand_resamples_of_two_thousand_rows_take_well_under_a_second():
     grouped = confusion_by_group(*draw(8, rows=2000, groups=700, classes=8), classes=8)
-    started = time.perf_counter()
+    started = time.process_time()
     cluster_bootstrap(grouped, macro_f1, seed=0, resamples=2000)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_metric_that_most_resamples_lack_is_refused():

@@ -4,9 +4,12 @@ Which one to take, by what benchmarks/coverage.py found:
 
     a share of rows right                            wilson, wilson_clustered
     balanced accuracy, macro-F1, a class's recall    wilson_of_metric
-    AUC, calibration error, log-loss                 bootstrap.cluster_bootstrap_rows
+    AUC                                              curves.auc_interval
+    calibration error                                calibration.calibration_error
+    log-loss, anything else of the probabilities     bootstrap.cluster_bootstrap_rows
     anything else that is a function of the table    bootstrap.cluster_bootstrap
-    a difference on the same rows                    paired.paired_difference
+    a difference in accuracy on the same rows        paired.paired_difference
+    ... in balanced accuracy                         paired.paired_balanced_difference
     a difference on other rows                       difference_of_independent
 """
 

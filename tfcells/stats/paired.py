@@ -1,13 +1,14 @@
 """Comparisons of two models on the same rows, and of two procedures over resampled splits."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special, stats
 
-from tfcells.arrays import Float64, Groups, Hits
+from tfcells.arrays import Float64, Groups, Hits, Int64, Labels
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import TAIL, Counts, effective_share, normal_quantile
+from tfcells.stats.clusters import PRIOR_GROUPS, TAIL, Counts, effective_share, normal_quantile
 from tfcells.stats.intervals import Interval
 
 SMALLEST_P = 1e-12
@@ -15,6 +16,15 @@ SMALLEST_P = 1e-12
 
 EQUAL = 1e-9
 """Differences of accuracies that are nearer than this differ by rounding only."""
+
+STEPS, STEPS_PER_GROUP = 20_000, 50
+"""Whole numbers that weighted differences of groups sum up to; the slack for rounding is then under 0.04 sigma."""
+
+ROUNDING_SIGMAS = 8
+"""By Hoeffding's inequality (1963) rounding errors of random signs sum up to more with a chance below 3e-14."""
+
+CountsOfClass = Int64[np.ndarray, "groups classes"]
+PerClass = Float64[np.ndarray, "classes"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +64,7 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
     Raises:
         RequestError: If there is no row.
     """
-    if len(hits_a) == 0:
-        raise RequestError("No rows came. Expected the hits of two models on at least one common row.")
+    _refuse_no_rows(hits_a)
     number = np.unique(groups, return_inverse=True)[1]
     sizes = np.bincount(number)
     wins = np.bincount(number[hits_a & ~hits_b], minlength=len(sizes))
@@ -67,6 +76,49 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
         return PairedTest(difference, _mcnemar(int(won), int(lost)), "exact McNemar test")
     p_value = max(_sign_flip(wins - losses), _score_test(won * share, lost * share))
     return PairedTest(difference, p_value, "sign-flip and score test over groups")
+
+
+def paired_balanced_difference(hits_a: Hits, hits_b: Hits, labels: Labels, groups: Groups) -> PairedTest:
+    """Compare two models' balanced accuracy (mean recall over the classes that occur) on the same rows.
+
+    A row weighs 1 / (classes x rows of its class). With equally many rows of each class this is
+    `paired_difference`. Else the signs of whole groups' weighted differences are flipped, single rows being groups
+    of one. The distribution over all flips is as exact as there: the differences are whole numbers, being
+    multiples of one over the least common multiple of the classes' rows. Where those get too large for the Fourier
+    transform they are rounded, and sums that could be as far as the observed one but for rounding count as such.
+
+    The interval is Tango's (1998) at the weighted shares of wins and losses, and at the number of independent rows
+    without classes whose difference has the same variance (as Korn & Graubard 1998 do for a share): the one of a
+    mean of class means (Kish 1965, Survey Sampling), with each class's shares drawn by one row towards the mean
+    over classes, so that a rare class without a discordant row is not taken for one that cannot have any. Groups
+    enter as in `clusters`, with weights. The p-value is at least the one of the score test that the interval
+    inverts. Hence p <= 0.05 is never said of an interval that holds 0.
+
+    Args:
+        hits_a: `(images,)`, whether the first model is right.
+        hits_b: `(images,)`, whether the second model is right.
+        labels: `(images,)`, class indices.
+        groups: `(images,)`, group numbers; rows with one number must not be parted.
+
+    Raises:
+        RequestError: If there is no row, or one without a label.
+    """
+    _refuse_no_rows(hits_a)
+    if labels.min() < 0:
+        raise RequestError(
+            f"{int((labels < 0).sum())} of {len(labels)} labels are negative, the lowest is {int(labels.min())}. "
+            "Expected class indices; leave unlabelled rows (-1) out before comparing."
+        )
+    rows = np.unique(labels, return_counts=True)[1]
+    if (rows == rows[0]).all():
+        return paired_difference(hits_a, hits_b, groups)
+    sizes = _count(np.ones_like(hits_a), labels, groups)
+    wins, losses = _count(hits_a & ~hits_b, labels, groups), _count(hits_b & ~hits_a, labels, groups)
+    won, lost = float((wins.sum(axis=0) / rows).mean()), float((losses.sum(axis=0) / rows).mean())
+    effective = _rows_like_these(sizes, wins, losses) * _weighted_share(sizes, wins, losses)
+    difference = _tango(won * effective, lost * effective, effective, value=won - lost)
+    p_value = max(_weighted_sign_flip(wins - losses, rows), _score_test(won * effective, lost * effective))
+    return PairedTest(difference, p_value, "sign-flip and score test, classes weighted alike")
 
 
 def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_train: int, n_test: int) -> PairedTest:
@@ -105,29 +157,67 @@ def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_trai
     return PairedTest(Interval(mean, mean - half, mean + half), p_value, method)
 
 
+def _refuse_no_rows(hits: Hits) -> None:
+    if len(hits) == 0:
+        raise RequestError("No rows came. Expected the hits of two models on at least one common row.")
+
+
+def _count(chosen: Hits, labels: Labels, groups: Groups) -> CountsOfClass:
+    """Chosen rows of each group (first axis) and class that occurs (second axis)."""
+    group, label = (np.unique(names, return_inverse=True)[1] for names in (groups, labels))
+    shape = int(group.max()) + 1, int(label.max()) + 1
+    cells = group * shape[1] + label
+    return np.bincount(cells[chosen], minlength=shape[0] * shape[1]).reshape(shape)
+
+
 def _mcnemar(wins: int, losses: int) -> float:
     """Two-sided binomial p-value that wins and losses are equally likely."""
     return min(1.0, 2 * float(stats.binom.cdf(min(wins, losses), wins + losses, 0.5)))
 
 
 def _sign_flip(differences: Counts) -> float:
-    """Share of all sign flips of the groups' differences whose sum is at least as far from 0.
-
-    Flipping a set of groups lowers the largest sum, T = sum |d|, by twice their |d|. The lowered part's
-    characteristic function is the product of (1 + exp(i w |d|)) / 2 over groups, a phase times cosines.
-    """
+    """Share of all sign flips of the groups' differences whose sum is at least as far from 0."""
     magnitudes, times = np.unique(np.abs(differences[differences != 0]), return_counts=True)
-    if len(magnitudes) == 0:
+    return _share_of_flips(magnitudes, times, reach=abs(int(differences.sum())))
+
+
+def _weighted_sign_flip(differences: CountsOfClass, rows: Counts) -> float:
+    """The same for sums of differences that weigh 1 / rows of the class."""
+    common = math.lcm(*rows.tolist())
+    weights = np.array([common // count for count in rows.tolist()], dtype=object)  # may be beyond int64
+    kinds, times = np.unique(differences, axis=0, return_counts=True)
+    sums = kinds.astype(object) @ weights
+    times, sums = times[sums != 0], sums[sums != 0]
+    if len(sums) == 0:
         return 1.0
+    sums //= math.gcd(*sums)
+    total, observed = int(times @ np.abs(sums)), abs(int(times @ sums))
+    steps = STEPS + STEPS_PER_GROUP * int(times.sum())
+    if total <= steps:
+        return _share_of_flips(np.abs(sums).astype(np.int64), times, reach=observed)
+    magnitudes = (2 * np.abs(sums) * steps + total) // (2 * total)
+    errors = ((magnitudes * total - np.abs(sums) * steps) / total).astype(np.float64)
+    slack = min(float(times @ np.abs(errors)), ROUNDING_SIGMAS * float(np.sqrt(times @ errors**2))) + EQUAL
+    return _share_of_flips(magnitudes.astype(np.int64), times, reach=observed * steps / total - slack)
+
+
+def _share_of_flips(magnitudes: Counts, times: Counts, *, reach: float | int) -> float:
+    """Share of all sign flips of whole numbers, some of them several times, whose sum is `reach` or more from 0.
+
+    Flipping a set of numbers lowers the largest sum, T = sum |d|, by twice their |d|. The lowered part's
+    characteristic function is the product of (1 + exp(i w |d|)) / 2 over numbers, a phase times cosines; one half
+    of it is the other's mirror image.
+    """
     largest = int(magnitudes @ times)
     points = largest + 1
-    index = np.arange(points)
-    cosines = np.ones(points)
-    for magnitude, count in zip(magnitudes, times, strict=True):
+    index = np.arange(points // 2 + 1)
+    cosines = np.ones(len(index))
+    distinct, place = np.unique(magnitudes, return_inverse=True)
+    for magnitude, count in zip(distinct, np.bincount(place, weights=times), strict=True):
         cosines *= np.cos(np.pi * (magnitude * index % (2 * points)) / points) ** count
     phase = np.exp(1j * np.pi * (largest * index % (2 * points)) / points)
-    chances = np.fft.fft(phase * cosines).real / points
-    far = np.abs(largest - 2 * index) >= abs(int(differences.sum()))
+    chances = np.fft.hfft(phase * cosines, n=points) / points
+    far = np.abs(largest - 2 * np.arange(points)) >= reach
     fewest = 2.0 ** (1 - min(int(times.sum()), 1000))  # the data and their mirror image are always among the flips
     return float(np.clip(chances[far].sum(), max(fewest, SMALLEST_P), 1.0))
 
@@ -143,6 +233,74 @@ def _effective_share(sizes: Counts, wins: Counts, losses: Counts) -> float:
         ratio = float((groups - 1) * left_out.var() / independent)
     once = np.ones_like(sizes)
     return effective_share(sizes, wins + losses, once, variance_ratio=ratio, parts=(wins, losses))
+
+
+def _rows_like_these(sizes: CountsOfClass, wins: CountsOfClass, losses: CountsOfClass) -> float:
+    """Independent rows without classes whose mean difference has the variance that these have as independent rows."""
+    rows = sizes.sum(axis=0)
+    won, lost = _draw_towards_mean(wins, sizes), _draw_towards_mean(losses, sizes)
+    of_one = won.mean() + lost.mean() - (won.mean() - lost.mean()) ** 2
+    if of_one < EQUAL:  # all rows are alike, and there is nothing but their weights
+        return float(len(rows) ** 2 / (1 / rows).sum())
+    return float(of_one / ((won + lost - (won - lost) ** 2) / rows).sum() * len(rows) ** 2)
+
+
+def _draw_towards_mean(counts: CountsOfClass, sizes: CountsOfClass) -> PerClass:
+    """Share of each class's rows, drawn towards the mean over classes by one row, or one group of equal groups."""
+    shares, groups = counts.sum(axis=0) / sizes.sum(axis=0), _effective_groups(sizes)
+    return np.asarray((groups * shares + shares.mean()) / (groups + 1))
+
+
+def _effective_groups(sizes: CountsOfClass) -> PerClass:
+    """Number of groups of equal size that carry the same weight, for each class."""
+    return np.asarray(sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0))
+
+
+def _weighted_share(sizes: CountsOfClass, wins: CountsOfClass, losses: CountsOfClass) -> float:
+    """`clusters.effective_share` where rows weigh 1 / rows of their class; with equal weights it is that.
+
+    Numbers of rows and of groups are effective ones, (sum w)^2 / sum w^2.
+    """
+    if (sizes.sum(axis=1) == 1).all():
+        return 1.0
+    if len(sizes) == 1:
+        return 0.0
+    weights = 1 / sizes.sum(axis=0)
+    discordant = wins + losses
+    rows, groups = _effective_numbers(sizes, weights)
+    rare = min(_effective_numbers(counts, weights)[1] for counts in (discordant, sizes - discordant))
+    worst = rows / groups
+    estimate = max(_variance_ratio(sizes, wins, losses), 1.0) if rare > 0 else worst
+    design_effect = (estimate * rare + worst * PRIOR_GROUPS) / (rare + PRIOR_GROUPS)
+    degrees = [(rows - 1, groups - 1)]
+    for counts in (discordant, sizes - discordant, wins, losses):
+        of_rows, of_groups = _effective_numbers(counts, weights)
+        degrees.append((of_rows + 1, of_groups + 1))
+    quantiles = special.stdtrit(np.array(degrees), TAIL)
+    return float((quantiles[:, 0] / quantiles[:, 1]).min() ** 2 / design_effect)
+
+
+def _effective_numbers(counts: CountsOfClass, weights: PerClass) -> tuple[float, float]:
+    """Effective number of counted rows, and of groups with counted rows; 0 without."""
+    of_groups = counts @ weights
+    total = float(of_groups.sum())
+    if total == 0:
+        return 0.0, 0.0
+    return total**2 / float((counts @ weights**2).sum()), total**2 / float(of_groups @ of_groups)
+
+
+def _variance_ratio(sizes: CountsOfClass, wins: CountsOfClass, losses: CountsOfClass) -> float:
+    """Variance of the balanced difference with groups over without, from differences centred in each class.
+
+    A class's mean takes one of its groups' freedom, so G / (G - 1) is made up for in each class, 3 at most.
+    """
+    rows, differences = sizes.sum(axis=0), wins - losses
+    sums = differences.sum(axis=0)
+    groups = _effective_groups(sizes)
+    lost_freedom = np.sqrt(groups / np.maximum(groups - 1, groups / 3))
+    together = (differences - sizes * (sums / rows)) @ (lost_freedom / rows)
+    apart = float((((wins + losses).sum(axis=0) / rows - (sums / rows) ** 2) / rows).sum())
+    return float(together @ together) / apart if apart > 0 else 1.0
 
 
 def _score_test(wins: float, losses: float) -> float:
