@@ -1,0 +1,194 @@
+"""The leak tax: what a random split adds to the accuracy because copies of a row lie on both of its sides."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from scipy import special
+from threadpoolctl import threadpool_limits
+
+from tfcells.arrays import Features, Float64, Groups, Hits, Labels
+from tfcells.errors import RequestError
+from tfcells.images.splits import assign_parts
+from tfcells.probes.catalog import check_probes
+from tfcells.probes.crossval import SweepRows, cross_validate
+from tfcells.probes.summary import interval_json
+from tfcells.progress import Progress, silent
+from tfcells.stats.bootstrap import cluster_bootstrap_rows
+from tfcells.stats.clusters import TAIL
+from tfcells.stats.intervals import Interval
+
+METHOD: Final = "random minus grouped folds, averaged over dealings; bootstrap over groups, widened by the dealing"
+
+Shares = Float64[np.ndarray, " images"]
+PerRepeat = Float64[np.ndarray, " repeats"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LeakTax:
+    """Accuracy under folds that ignore groups, and what is left of it under folds that respect them.
+
+    Attributes:
+        probe: Name of the probe.
+        folds: Number of folds.
+        repeats: How often both kinds of folds were dealt.
+        groups: Number of groups.
+        shared: Rows that share their group with another row.
+        random: Mean accuracy under random folds; None where nothing was measured.
+        grouped: Mean accuracy under grouped folds; None likewise.
+        tax: `random - grouped`, with its interval; None likewise.
+        per_repeat: float64 of shape (repeats,), the difference in each dealing; empty likewise.
+        reason: Why nothing was measured; empty where it was.
+    """
+
+    probe: str
+    folds: int
+    repeats: int
+    groups: int
+    shared: int
+    random: float | None
+    grouped: float | None
+    tax: Interval | None
+    per_repeat: PerRepeat
+    reason: str = ""
+
+
+def leak_tax(
+    vectors: Features,
+    labels: Labels,
+    groups: Groups,
+    *,
+    probe: str = "logistic",
+    folds: int = 5,
+    repeats: int = 5,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> LeakTax:
+    """Cross-validate one probe under random stratified folds and under grouped ones, and compare.
+
+    Estimand: the expected accuracy on a row that this probe gains when its training rows, as many as before, may
+    hold rows of the tested row's group; the expectation is over data sets of as many such groups, and over dealings
+    of folds. It is estimated per row: the share of `repeats` random dealings in which it is hit less the share of as
+    many grouped ones, then averaged over rows.
+
+    Interval: BCa over groups for those rows' differences, which holds the sample of groups and each row's own luck
+    with the dealing. The luck that rows share in a dealing is added: the half-widths are joined in quadrature with
+    t times the standard error of the mean over dealings. Counting some of that luck twice errs on the wide side.
+
+    Args:
+        vectors: float of shape (images, features).
+        labels: int64 of shape (images,), no -1.
+        groups: int64 of shape (images,).
+        probe: A name of the catalog.
+        folds: Number of folds of both kinds; every class needs as many groups.
+        repeats: Dealings of each kind, 2 or more; without a second one their luck is not known.
+        seed: Of the dealings, the probe and the resampling.
+        workers: Processes; the answer does not depend on them.
+        progress: Told how far it is.
+
+    Raises:
+        UnknownNameError: If there is no such probe.
+        RequestError: If lengths differ, rows are unlabelled or of one class, a number is too small, or a class has
+            fewer groups than there are folds.
+    """
+    check_probes((probe,))
+    _check(vectors, labels, groups, folds=folds, repeats=repeats)
+    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    leak = LeakTax(
+        probe=probe,
+        folds=folds,
+        repeats=repeats,
+        groups=len(sizes),
+        shared=int((sizes[number] > 1).sum()),
+        random=None,
+        grouped=None,
+        tax=None,
+        per_repeat=np.zeros(0),
+    )
+    if leak.shared == 0:
+        return replace(leak, reason="no group has more than one row, so random folds part none")
+    labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)  # a class without rows has no share to deal
+    # Rows that are groups of their own: what splits and calibrates by groups then ignores the real ones.
+    arms = (np.arange(len(labels)), number.astype(np.int64))
+    jobs = [(arm, seed + 1000 * repeat) for repeat in range(repeats) for arm in arms]
+    hits = []
+    progress("leak tax", 0, len(jobs))
+    for done, (arm, dealing) in enumerate(jobs, 1):
+        hits.append(_hits(vectors, labels, arm, probe=probe, folds=folds, seed=dealing, workers=workers))
+        progress("leak tax", done, len(jobs))
+    random, grouped = np.array(hits[::2], dtype=np.float64), np.array(hits[1::2], dtype=np.float64)
+    per_repeat = (random - grouped).mean(axis=1)
+    return replace(
+        leak,
+        random=float(random.mean()),
+        grouped=float(grouped.mean()),
+        tax=_interval((random - grouped).mean(axis=0), arms[1], per_repeat, seed=seed),
+        per_repeat=per_repeat,
+    )
+
+
+def leak_tax_json(leak: LeakTax) -> dict[str, Any]:
+    """What was compared, both accuracies, `tax` with its interval or null and the `reason`."""
+    return {
+        "probe": leak.probe,
+        "folds": leak.folds,
+        "repeats": leak.repeats,
+        "groups": leak.groups,
+        "rows_that_share_a_group": leak.shared,
+        "random_folds": leak.random,
+        "grouped_folds": leak.grouped,
+        "tax": None if leak.tax is None else interval_json(leak.tax),
+        "method": METHOD,
+        "reason": leak.reason,
+    }
+
+
+def _hits(
+    vectors: Features, labels: Labels, groups: Groups, *, probe: str, folds: int, seed: int, workers: int
+) -> Hits:
+    dealt = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=seed)
+    rows = SweepRows(labels=labels, groups=groups, folds=dealt, classes=int(labels.max()) + 1, seed=seed)
+    # Neighbours of some hundred rows are found faster by one thread than by several that wait for one another.
+    with threadpool_limits(1):
+        return next(iter(cross_validate([(vectors, probe)], rows, workers=workers))).hits
+
+
+def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, seed: int) -> Interval:
+    """Interval of the mean difference, see `leak_tax`; [-1, 1] for one group, which says nothing of others."""
+
+    def mean(weights: Float64[np.ndarray, "*batch images"]) -> Float64[np.ndarray, "*batch"]:
+        return np.asarray(weights @ differences / weights.sum(axis=-1))
+
+    value, repeats = float(differences.mean()), len(per_repeat)
+    if len(np.unique(groups)) < 2:
+        return Interval(value, -1.0, 1.0)
+    of_groups = Interval(value, value, value)
+    if np.ptp(differences) > 0:
+        of_groups = cluster_bootstrap_rows(mean, groups, seed=seed)
+    of_dealing = float(special.stdtrit(repeats - 1, TAIL) * per_repeat.std(ddof=1) / np.sqrt(repeats))
+    low = value - np.hypot(value - of_groups.low, of_dealing)
+    high = value + np.hypot(of_groups.high - value, of_dealing)
+    return Interval(value, float(max(low, -1.0)), float(min(high, 1.0)))
+
+
+def _check(vectors: Features, labels: Labels, groups: Groups, *, folds: int, repeats: int) -> None:
+    if not len(vectors) == len(labels) == len(groups) or len(labels) == 0:
+        raise RequestError(
+            f"{len(vectors)} rows of features, {len(labels)} labels and {len(groups)} groups came. Expected one of "
+            "each per row, and a row at least."
+        )
+    if folds < 2 or repeats < 2:
+        raise RequestError(f"{folds} folds and {repeats} repeats were asked for. Expected 2 or more of both.")
+    if labels.min() < 0 or len(np.unique(labels)) < 2:
+        raise RequestError(
+            f"Rows of {len(np.unique(labels[labels >= 0]))} classes came, {int((labels < 0).sum())} rows of none. "
+            "Expected labelled rows of 2 classes or more; leave the others out."
+        )
+    for index in np.unique(labels).tolist():
+        own = len(np.unique(groups[labels == index]))
+        if own < folds:
+            raise RequestError(
+                f"Class {index} lies in {own} groups, fewer than the {folds} folds: grouped folds could not teach it "
+                "everywhere, which is no leak. Leave the class out, as a split does, or take fewer folds."
+            )
