@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.readers import read_folder
@@ -14,6 +15,9 @@ from tfcells.images.synthetic.folder import write_sample_folder
 from tfcells.images.table import ImageTable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No deadline for one example: on a busy machine it measures the others.
+settings.register_profile("tfcells", deadline=None)
+settings.load_profile("tfcells")
 
 CLASSES = ("eosinophil", "lymphocyte", "platelet")
 

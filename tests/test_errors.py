@@ -66,9 +66,9 @@ def test_a_long_list_of_known_names_is_cut_and_counted():
 
 def test_a_million_known_names_do_not_hold_up_the_message():
     names = (f"class/{number:07d}.png" for number in range(1_000_000))
-    started = time.perf_counter()
+    started = time.process_time()
     message = str(UnknownNameError("id", "class/0001000.jpg", names))
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert "and 999,960 more." in message
     assert len(message) < 2_000
 
