@@ -36,7 +36,7 @@ def test_the_demo_ends_with_everything_and_finds_exactly_the_planted_faults(smal
 def test_a_folder_that_holds_something_else_is_refused(small: None, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "mine.jpg").write_bytes(b"precious")
-    with pytest.raises(RequestError, match="is no run of tfcells"):
+    with pytest.raises(RequestError, match="holds something else than a demo"):
         run_demo(tmp_path)
     assert (tmp_path / "images" / "mine.jpg").read_bytes() == b"precious"
 

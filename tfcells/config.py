@@ -54,11 +54,21 @@ class ProbesConfig:
 
     Attributes:
         kinds: Names of probes.
+        scalers: `none`, `minmax`, `standard`; each is tried.
+        reductions: `none`, `pca:0.8` (a share of the variance), `pca:50` (a number of components); each is tried.
+        grids: Values of parameters to choose among, by probe and parameter; the catalog's where one is missing.
+        inner_folds: Folds within each training set over which all this is chosen; 0 chooses nothing.
+        repeats: How often the nested choice is made, each time on other outer folds.
         concatenate: Whether all taps side by side are a candidate.
         workers: Processes; -1 for one per core. Results do not depend on it.
     """
 
     kinds: tuple[str, ...] = ("logistic", "knn", "svm", "tree")
+    scalers: tuple[str, ...] = ("standard",)
+    reductions: tuple[str, ...] = ("none",)
+    grids: Mapping[str, Mapping[str, tuple[int | float | str, ...]]] = field(default_factory=dict)
+    inner_folds: int = 3
+    repeats: int = 1
     concatenate: bool = True
     workers: int = -1
 
@@ -204,12 +214,17 @@ def _value(kind: Any, value: object, key: str) -> object:
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, key)  # type: ignore[arg-type]
     if get_origin(kind) in (Union, types.UnionType):
-        if value is None:
+        kinds = [part for part in get_args(kind) if part is not type(None)]
+        if value is None and len(kinds) < len(get_args(kind)):
             return None
-        return _value(next(part for part in get_args(kind) if part is not type(None)), value, key)
+        return _value(kinds[0], value, key) if len(kinds) == 1 else _one_of(kinds, value, key)
     if get_origin(kind) is tuple:
         entries = value if isinstance(value, (list, tuple)) else [value]
         return tuple(_value(get_args(kind)[0], entry, key) for entry in entries)
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):
+            raise RequestError(f"Config key {key} is {value!r}. Expected names, each with its values.")
+        return {str(name): _value(get_args(kind)[1], entry, _join(key, name)) for name, entry in value.items()}
     return _plain(kind, value, key)
 
 
@@ -224,6 +239,12 @@ def _plain(kind: type, value: object, key: str) -> object:
         quotes = "; put it in quotes" if kind is str and isinstance(value, (bool, float)) else ""
         raise RequestError(f"Config key {key} is {value!r}. Expected {_words(kind)}{quotes}.")
     return float(value) if kind is float else value  # type: ignore[arg-type]
+
+
+def _one_of(kinds: Sequence[type], value: object, key: str) -> object:
+    if type(value) not in kinds:
+        raise RequestError(f"Config key {key} is {value!r}. Expected {' or '.join(map(_words, kinds))}.")
+    return value
 
 
 def _words(kind: type) -> str:

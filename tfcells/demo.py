@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from tfcells.backbones.weights import NONE, find_weights
 from tfcells.config import BackboneConfig, ImagesConfig, StudyConfig
-from tfcells.errors import DamageError, MissingWeightsError
+from tfcells.errors import DamageError, MissingWeightsError, RequestError
 from tfcells.images.synthetic.folder import write_sample_folder
 from tfcells.images.synthetic.plant import Plants
 from tfcells.images.synthetic.truth import SampleTruth, read_truth
 from tfcells.progress import Progress, silent
-from tfcells.study import Study, check_out, run_study
+from tfcells.study import Study, run_study
 
 IMAGES_PER_CLASS: Final = 60
 PLANTS: Final = Plants(copies=40, corrupt=6)
@@ -50,11 +50,11 @@ def _drawn(images: Path, truth_file: Path, progress: Progress) -> SampleTruth:
     if images.is_dir() and truth_file.is_file():
         return read_truth(truth_file)
     unfinished = images.with_name("images.part")
-    if not images.parent.is_dir() or {entry.name for entry in images.parent.iterdir()} - {
+    if images.parent.is_dir() and {entry.name for entry in images.parent.iterdir()} - {
         unfinished.name,
         truth_file.name,
     }:
-        check_out(images.parent)
+        raise RequestError(f"{images.parent} holds something else than a demo. Choose another --out, or empty it.")
     shutil.rmtree(unfinished, ignore_errors=True)
     progress("drawing", 0, 1)
     truth = write_sample_folder(

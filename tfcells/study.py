@@ -12,17 +12,18 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_images
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import Split, split_table, write_split
-from tfcells.probes.catalog import check_probes
+from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.predictions import prediction_columns, write_predictions
+from tfcells.probes.rows import check_calibration, rows_marked
 from tfcells.probes.sweep import Sweep, probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.report.page import write_report
-from tfcells.steps.export import card_facts, current_card, export_inputs, make_export
+from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export
 from tfcells.steps.extraction import extraction_of
-from tfcells.steps.maps import build_projector, draw_map
-from tfcells.steps.pictures import choose_examples
-from tfcells.steps.probe import worker_count
+from tfcells.steps.maps import build_projector, check_thumbnail, draw_map
+from tfcells.steps.pictures import choose_examples, examples_json
+from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
 
 _log = logging.getLogger(__name__)
@@ -61,34 +62,42 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     """
     out = Path(out)
     check_out(out)
-    check_probes(config.probes.kinds)
+    space = space_of(config)
+    check_perplexity(config.maps.perplexity)
+    check_thumbnail(config.maps.thumbnail)
     table = read_images(
         config.images.root,
         class_names=config.images.class_names,
         groups=config.images.groups,
         progress=progress,
     )
-    # Before the features: a study whose classes cannot be split must not cost an hour first.
+    # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
     split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+    _, class_names, _, rows = rows_marked(table, split)
+    check_calibration(rows, class_names, space.probes)
     store = extract(table, extraction_of(config), into=out / "features", progress=progress)
-    write_split(split, out / "split.csv")
     sweep = probe_layers(
         store,
         split,
-        probes=config.probes.kinds,
+        space=space,
         concatenate=config.probes.concatenate,
+        repeats=config.probes.repeats,
         seed=config.seed,
         workers=worker_count(config.probes.workers),
+        checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
-    write_predictions(sweep, out / "predictions.csv")
-    final = fit_final(store, split, taps=sweep.best.taps, kind=sweep.best.probe, seed=config.seed)
+    final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed)
     holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
     results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
     results["maps"] = _draw(config, store, sweep, table.source, out, progress)
     results["export"] = _export(config, store, split, final, results, table.source, out)
-    write_results(out / "results.json", results)
     hits, misses = choose_examples(sweep, table.source)
+    results["examples"] = examples_json(hits, misses)
+    # All together at the end: a run that was stopped leaves the files of the one before.
+    write_split(split, out / "split.csv")
+    write_predictions(sweep, out / "predictions.csv")
+    write_results(out / "results.json", results)
     write_report(out / "report.html", results, hits=hits, misses=misses, maps=out / "maps")
     return Study(out=out, results=results)
 
@@ -148,7 +157,7 @@ def _export(
     source: PixelSource,
     out: Path,
 ) -> dict[str, Any]:
-    chosen = {"taps": list(final.taps), "probe": final.kind, "seed": config.seed}
+    chosen = chosen_json(final, seed=config.seed)
     inputs = export_inputs(store, split, chosen)
     card = current_card(out / "export", inputs=inputs)
     if card is None:
@@ -156,4 +165,10 @@ def _export(
         card = make_export(store, split, final, extraction_of(config), into=out / "export", source=source, card=facts)
     else:
         _log.info("export: kept, its inputs are unchanged")
-    return {"path": "export", "inputs": inputs, "parity": card["parity"], "fitted_on": card["fitted_on"]}
+    return {
+        "path": "export",
+        "inputs": inputs,
+        "parameters": chosen["parameters"],
+        "parity": card["parity"],
+        "fitted_on": card["fitted_on"],
+    }

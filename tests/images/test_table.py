@@ -78,10 +78,10 @@ def test_columns_that_do_not_fit_one_another_are_refused(table, change, words):
 def test_naming_repeated_ids_takes_no_longer_in_a_large_table(table):
     ids = (*(f"{row}" for row in range(100_000)), "7", "7")
     column = ("x",) * len(ids)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(RequestError, match=r"more than once: 7\."):
         replace(table, ids=ids, digests=column, groups=ids, labels=np.zeros(len(ids), np.int64), metadata={})
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_table_without_rows_is_a_table(table):
@@ -195,3 +195,7 @@ def test_codes_number_names_in_order_of_appearance(names):
     assert codes.dtype == np.int64
     assert [names.index(name) for name in names] == [codes.tolist().index(code) for code in codes]
     assert all(later - earlier <= 1 for earlier, later in pairwise(np.maximum.accumulate([-1, *codes]).tolist()))
+
+
+def test_a_table_is_shown_by_what_it_holds_and_not_row_by_row(table):
+    assert repr(table) == "ImageTable(5 images, 4 groups, classes {a: 2, b: 2}, 1 quarantined)"

@@ -6,8 +6,15 @@ import pytest
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.images.splits import split_rows
 from tfcells.probes import final as final_module
-from tfcells.probes.catalog import fit_probe
+from tfcells.probes.catalog import fit_probe, usual_scaler
 from tfcells.probes.final import ask_holdout, fit_final
+from tfcells.probes.reading import Reading, Space
+
+PLAIN = Space(inner_folds=0)
+
+
+def reading(kind, *taps):
+    return Reading(taps=taps, scaler=usual_scaler(kind), reduction="none", probe=kind)
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def rows_marked(split, part):
 def test_the_final_probe_learns_from_training_rows_and_from_all_of_them(store, split, monkeypatch):
     learned = []
     monkeypatch.setattr(final_module, "fit_probe", lambda kind, *data, **options: learned.append(data))
-    fit_final(store, split, taps=["late", "early"], kind="knn")
+    fit_final(store, split, reading("knn", *["late", "early"]), space=PLAIN)
     ((vectors, labels, groups),) = learned
     rows = rows_marked(split, "train")
     np.testing.assert_array_equal(vectors, store.table(["late", "early"]).vectors[rows])
@@ -38,25 +45,25 @@ def test_the_final_probe_learns_from_training_rows_and_from_all_of_them(store, s
 
 @pytest.mark.parametrize("kind", ["logistic", "knn", "svm", "tree"])
 def test_a_final_probe_answers_for_any_rows_of_the_store(store, split, kind):
-    final = fit_final(store, split, taps=["late"], kind=kind, seed=2)
+    final = fit_final(store, split, reading(kind, *["late"]), space=PLAIN, seed=2)
     rows = np.array([5, 0, 149])
     said = final.probabilities(store, rows)
     np.testing.assert_allclose(said.sum(axis=1), 1)
     np.testing.assert_array_equal(said, final.probe.predict_proba(store.table("late").vectors[rows].astype(float)))
-    assert (final.taps, final.kind, final.class_names) == (("late",), kind, store.rows.class_names)
+    assert (final.taps, final.reading.probe, final.class_names) == (("late",), kind, store.rows.class_names)
 
 
 def test_the_holdout_is_disjoint_from_what_was_learned_by_row_and_by_group(store, split):
     held, learned = rows_marked(split, "holdout"), rows_marked(split, "train")
     assert not {split.groups[row] for row in held} & {split.groups[row] for row in learned}
-    answers, rows = ask_holdout(fit_final(store, split, taps=["late"], kind="logistic"), store, split)
+    answers, rows = ask_holdout(fit_final(store, split, reading("logistic", *["late"]), space=PLAIN), store, split)
     assert len(answers.hits) == len(held)
     np.testing.assert_array_equal(rows.labels, store.rows.labels[held])
     assert answers.hits.mean() > 0.8
 
 
 def test_the_holdout_is_asked_once(store, split, monkeypatch):
-    final = fit_final(store, split, taps=["late"], kind="logistic")
+    final = fit_final(store, split, reading("logistic", *["late"]), space=PLAIN)
     asked = []
     plain = final.probe.predict_proba
     monkeypatch.setattr(final.probe, "predict_proba", lambda vectors: asked.append(len(vectors)) or plain(vectors))
@@ -65,13 +72,13 @@ def test_the_holdout_is_asked_once(store, split, monkeypatch):
 
 
 def test_labels_of_the_holdout_change_no_answer(store, split, monkeypatch):
-    final = fit_final(store, split, taps=["late"], kind="svm")
+    final = fit_final(store, split, reading("svm", *["late"]), space=PLAIN)
     before, _ = ask_holdout(final, store, split)
     held = rows_marked(split, "holdout")
     labels = store.rows.labels.copy()
     labels[held] = np.random.default_rng(0).permutation(labels[held])
     monkeypatch.setitem(store.__dict__, "rows", replace(store.rows, labels=labels))
-    after, _ = ask_holdout(fit_final(store, split, taps=["late"], kind="svm"), store, split)
+    after, _ = ask_holdout(fit_final(store, split, reading("svm", *["late"]), space=PLAIN), store, split)
     np.testing.assert_array_equal(after.probabilities, before.probabilities)
 
 
@@ -79,19 +86,19 @@ def test_without_a_holdout_there_is_nothing_to_ask(store):
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups)
     with pytest.raises(EmptyDataError, match="is marked 'holdout'"):
-        ask_holdout(fit_final(store, split, taps=["late"], kind="tree"), store, split)
+        ask_holdout(fit_final(store, split, reading("tree", *["late"]), space=PLAIN), store, split)
 
 
 def test_a_class_that_only_the_holdout_holds_is_refused_by_name(store, split):
     parts = tuple("holdout" if label == 1 else part for label, part in zip(store.rows.labels, split.parts, strict=True))
     with pytest.raises(RequestError, match="Class 'class 1' is in the holdout, but none of its rows is marked 'train'"):
-        fit_final(store, replace(split, parts=parts), taps=["late"], kind="logistic")
+        fit_final(store, replace(split, parts=parts), reading("logistic", *["late"]), space=PLAIN)
 
 
 def test_the_final_probe_is_the_probe_of_the_catalog(store, split):
     rows = rows_marked(split, "train")
     _, groups = np.unique([split.groups[row] for row in rows], return_inverse=True)
     plain = fit_probe("tree", store.table("early").vectors[rows], store.rows.labels[rows], groups, seed=3)
-    final = fit_final(store, split, taps=["early"], kind="tree", seed=3)
+    final = fit_final(store, split, reading("tree", *["early"]), space=PLAIN, seed=3)
     vectors = store.table("early").vectors
     np.testing.assert_array_equal(final.probabilities(store, np.arange(150)), plain.predict_proba(vectors))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfcells.probes.neighbors import NEIGHBORS, dudani_weights, neighbor_probe
+from tfcells.probes.neighbors import NEIGHBORS, dudani_weights, nearest_neighbors
 
 DISTANCES = st.lists(st.floats(0, 1e6), min_size=1, max_size=20).map(lambda row: np.array([row]))
 
@@ -44,15 +44,15 @@ def test_a_probability_does_not_jump_when_the_last_neighbour_is_exchanged():
     near = np.linspace(-0.5, 0.5, NEIGHBORS - 1)
     images = np.concatenate([near, [-3.0, 3.0]])[:, None]
     labels = np.array([0, 1] * 5 + [0, 1])
-    probe = neighbor_probe(len(images)).fit(images, labels)
-    scaled, model = probe[0].transform(np.array([[-1e-9], [1e-9]])), probe[-1]
-    last = model.kneighbors(scaled, return_distance=False)[:, -1]
+    model = nearest_neighbors(len(images)).fit(images, labels)
+    middle = np.array([[-1e-9], [1e-9]])
+    last = model.kneighbors(middle, return_distance=False)[:, -1]
     assert sorted(last.tolist()) == [10, 11]  # of different classes
-    before, after = model.predict_proba(scaled)
+    before, after = model.predict_proba(middle)
     np.testing.assert_allclose(before, after, atol=1e-8)
 
 
 def test_where_there_are_fewer_images_than_neighbours_all_of_them_are_asked():
-    probe = neighbor_probe(4).fit(np.arange(4.0)[:, None], np.array([0, 0, 1, 1]))
-    assert probe[-1].n_neighbors == 4
+    probe = nearest_neighbors(4).fit(np.arange(4.0)[:, None], np.array([0, 0, 1, 1]))
+    assert probe.n_neighbors == 4
     np.testing.assert_allclose(probe.predict_proba([[0.0]]), [[5 / 6, 1 / 6]])  # weights 1, 2/3, 1/3, 0

@@ -6,6 +6,7 @@ import pytest
 
 from tfcells.images.splits import split_rows
 from tfcells.probes.predictions import prediction_columns, write_predictions
+from tfcells.probes.reading import Space
 from tfcells.probes.sweep import probe_layers
 
 
@@ -18,7 +19,7 @@ def store(make_store):
 def sweep(store):
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups)
-    return probe_layers(store, split, probes=("logistic",))
+    return probe_layers(store, split, space=Space(probes=("logistic",)))
 
 
 def test_the_file_holds_every_answer_and_can_be_read_back(sweep, tmp_path):

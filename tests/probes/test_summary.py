@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from tfcells.images.splits import split_rows
+from tfcells.probes.candidates import score
 from tfcells.probes.crossval import SweepRows, out_of_fold
+from tfcells.probes.reading import Space
 from tfcells.probes.summary import per_class_json, sweep_json
-from tfcells.probes.sweep import probe_layers, score
+from tfcells.probes.sweep import probe_layers
 
-ENTRY = {"taps", "pooling", "probe", "reduction", "accuracy", "balanced_accuracy", "macro_f1", "tied_with_best"}
+SCORES = {"accuracy", "balanced_accuracy", "macro_f1"}
+ENTRY = {"taps", "pooling", "scaler", "reduction", "probe", "parameters", "inner_best", "optimism", "tied_with_best"}
 
 
 @pytest.fixture
@@ -16,7 +19,7 @@ def sweep(make_store):
     store = make_store()
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups)
-    return probe_layers(store, split, probes=("tree",))
+    return probe_layers(store, split, space=Space(probes=("tree",)))
 
 
 def kinds_in(value):
@@ -35,11 +38,13 @@ def test_a_summary_is_plain_json_and_survives_the_way_there_and_back(sweep):
 
 def test_the_parts_of_a_summary_are_those_of_the_sweep(sweep):
     summary = sweep_json(sweep)
-    assert set(summary) == {"probes", "best", "baselines", "concatenation", "confusion", "per_class"}
+    assert set(summary) == {
+        *("probes", "best", "baselines", "space", "selection", "concatenation", "confusion", "per_class")
+    }
     assert len(summary["probes"]) == len(sweep.candidates)
     assert len(summary["baselines"]) == len(sweep.baselines)
     for entry in summary["probes"] + summary["baselines"]:
-        assert set(entry) == ENTRY | {"best_minus_this"}
+        assert set(entry) == ENTRY | SCORES | {"best_minus_this"}
         for name in ("accuracy", "balanced_accuracy", "macro_f1"):
             assert entry[name]["low"] <= entry[name]["value"] <= entry[name]["high"]
 
@@ -53,10 +58,10 @@ def test_the_best_is_a_copy_of_the_first_entry_and_says_how_it_was_chosen(sweep)
 
 def test_every_other_entry_is_compared_with_the_best(sweep):
     summary = sweep_json(sweep)
-    best = summary["best"]["accuracy"]["value"]
+    best = summary["best"]["balanced_accuracy"]["value"]
     for entry in summary["probes"][1:] + summary["baselines"]:
         against = entry["best_minus_this"]
-        assert against["difference"]["value"] == pytest.approx(best - entry["accuracy"]["value"])
+        assert against["difference"]["value"] == pytest.approx(best - entry["balanced_accuracy"]["value"])
         assert against["p_adjusted"] >= against["p_value"]
         assert entry["tied_with_best"] == (against["p_adjusted"] >= 0.05)
 
@@ -69,7 +74,7 @@ def test_confusion_and_classes_add_up(sweep):
     for index, row in enumerate(summary["per_class"]):
         assert row["images"] == counts[index].sum()
         assert row["recall"]["value"] == pytest.approx(counts[index, index] / counts[index].sum())
-        assert row["precision"] == pytest.approx(counts[index, index] / counts[:, index].sum())
+        assert row["precision"]["value"] == pytest.approx(counts[index, index] / counts[:, index].sum())
 
 
 def test_a_class_that_was_never_predicted_has_no_precision_rather_than_a_nan():

@@ -5,9 +5,12 @@ import pytest
 
 from tfcells.errors import EmptyDataError, RequestError, UnknownNameError
 from tfcells.images.splits import split_rows
-from tfcells.probes.sweep import CHANCE, probe_layers, rows_in_use
+from tfcells.probes.candidates import CHANCE
+from tfcells.probes.reading import Space
+from tfcells.probes.rows import rows_in_use
+from tfcells.probes.sweep import probe_layers
 from tfcells.stats.corrections import holm
-from tfcells.stats.paired import paired_difference
+from tfcells.stats.paired import paired_balanced_difference
 
 FAST = ("tree",)
 
@@ -18,7 +21,8 @@ def split_of(store, **options):
 
 
 def swept(store, **options):
-    return probe_layers(store, split_of(store), **{"probes": FAST} | options)
+    space = Space(probes=options.pop("probes", FAST), inner_folds=options.pop("inner_folds", 0))
+    return probe_layers(store, split_of(store), space=space, **options)
 
 
 def test_the_tap_with_the_signal_wins(make_store):
@@ -57,11 +61,21 @@ def test_p_values_are_adjusted_over_all_comparisons_with_the_best(make_store):
 def test_comparisons_are_paired_and_by_group(make_store):
     sweep = swept(make_store(groups=[f"patient {row // 2}" for row in range(120)]))
     hits = [entry.predictions.hits for entry in sweep.candidates[:2]]
-    assert sweep.candidates[1].against_best == paired_difference(*hits, sweep.rows.groups)
+    assert sweep.candidates[1].against_best == paired_balanced_difference(*hits, sweep.rows.labels, sweep.rows.groups)
     assert "groups" in sweep.candidates[1].against_best.method
 
 
-def test_chance_says_the_most_frequent_class_of_the_training_rows(make_store):
+def test_on_unbalanced_classes_nothing_is_called_worse_for_what_it_was_not_ranked_by(make_store):
+    """Whoever always says the large class has the higher accuracy and the lower balanced accuracy."""
+    labels = np.random.default_rng(0).permutation([0] * 150 + [1] * 30)
+    sweep = swept(make_store(images=180, labels=labels, signal=0.35), probes=("logistic", "knn", "svm"))
+    for entry in (*sweep.candidates[1:], *sweep.baselines):
+        assert entry.against_best.difference.value >= -1e-12
+        if not entry.tied_with_best:
+            assert entry.scores.balanced_accuracy.value < sweep.best.scores.balanced_accuracy.value
+
+
+def test_chance_says_the_most_frequent_class(make_store):
     labels = np.random.default_rng(0).permutation([0] * 60 + [1] * 35 + [2] * 25)
     sweep = swept(make_store(labels=labels))
     chance = sweep.baselines[0]
@@ -71,13 +85,12 @@ def test_chance_says_the_most_frequent_class_of_the_training_rows(make_store):
     assert chance.scores.balanced_accuracy.value == pytest.approx(1 / 3)
 
 
-def test_chance_does_not_know_the_classes_of_the_fold_it_is_asked_about(make_store):
-    store = make_store()
-    split = split_of(store)
-    folds = np.where(store.rows.labels == 0, 0, split.folds)  # class 0 lies in fold 0 alone
-    sweep = probe_layers(store, replace(split, folds=folds), probes=("logistic",))
-    said = sweep.baselines[0].predictions.probabilities
-    np.testing.assert_array_equal(said[folds == 0, 0], 0)
+@pytest.mark.parametrize("images", [100, 101, 119])
+def test_chance_is_never_below_chance(make_store, images):
+    """The most frequent class of the training rows is the rarer one in the fold, and would be."""
+    chance = swept(make_store(images=images)).baselines[0]
+    assert chance.scores.balanced_accuracy.value == pytest.approx(1 / 3)
+    assert chance.scores.accuracy.value >= 1 / 3
 
 
 def test_colour_is_read_by_every_probe(make_store):
@@ -91,7 +104,7 @@ def test_all_taps_together_are_tested_against_the_best_single_one(make_store):
     assert together.taps == ("early", "late")
     assert len(single.taps) == 1
     assert test.difference.value == pytest.approx(
-        together.scores.accuracy.value - single.scores.accuracy.value, abs=1e-12
+        together.scores.balanced_accuracy.value - single.scores.balanced_accuracy.value, abs=1e-12
     )
 
 
@@ -111,7 +124,7 @@ def test_a_class_that_is_too_small_is_no_class_of_the_sweep(make_store):
     labels = np.random.default_rng(0).permutation([0] * 50 + [1] * 3 + [2] * 50)
     store = make_store(images=103, labels=labels)
     split = split_of(store)
-    sweep = probe_layers(store, split, probes=FAST)
+    sweep = probe_layers(store, split, space=Space(probes=FAST))
     assert list(split.left_out) == ["class 1"]
     assert sweep.class_names == ("class 0", "class 2")
     assert len(sweep.ids) == 100
@@ -140,7 +153,7 @@ def test_the_order_of_a_split_s_rows_does_not_matter(make_store):
     store = make_store()
     split = split_of(store)
     turned = split.aligned_to(split.ids[::-1])
-    one, other = (probe_layers(store, version, probes=FAST) for version in (split, turned))
+    one, other = (probe_layers(store, version, space=Space(probes=FAST)) for version in (split, turned))
     assert one.ids == other.ids
     np.testing.assert_array_equal(one.best.predictions.probabilities, other.best.predictions.probabilities)
 
@@ -148,7 +161,7 @@ def test_the_order_of_a_split_s_rows_does_not_matter(make_store):
 def test_progress_is_told_up_to_the_end(make_store):
     told = []
     swept(make_store(), progress=lambda *step: told.append(step))
-    assert told == [("probing", done, 4) for done in range(5)]
+    assert told == [("probing", done, 20) for done in range(21)]  # three sets of layers and colour, in five folds
 
 
 def test_how_the_best_was_chosen_is_said(make_store):
@@ -167,31 +180,31 @@ def test_a_split_without_training_rows_is_refused(make_store):
     store = make_store()
     nothing = replace(split_of(store), parts=("left_out",) * 120)
     with pytest.raises(EmptyDataError, match=r"No row of .* is marked 'train'"):
-        probe_layers(store, nothing, probes=FAST)
+        probe_layers(store, nothing, space=Space(probes=FAST))
 
 
 def test_a_split_of_other_images_is_refused(make_store):
     store, other = make_store(), make_store(images=60)
     with pytest.raises(RequestError, match="of 120 rows are not in the split"):
-        probe_layers(store, split_of(other), probes=FAST)
+        probe_layers(store, split_of(other), space=Space(probes=FAST))
 
 
 def test_training_rows_without_a_class_are_refused(make_store):
     store = make_store(labels=np.array([-1, 0, 1] * 40))
     split = split_of(store)
     with pytest.raises(RequestError, match=r"Rows without a class are marked 'train' or 'holdout'.*left_out"):
-        probe_layers(store, replace(split, parts=("train",) * 120, folds=np.arange(120) % 5), probes=FAST)
+        probe_layers(store, replace(split, parts=("train",) * 120, folds=np.arange(120) % 5), space=Space(probes=FAST))
 
 
 def test_one_fold_leaves_nothing_to_learn_from(make_store):
     store = make_store()
     one_fold = replace(split_of(store), folds=np.zeros(120, dtype=np.int64))
     with pytest.raises(RequestError, match=r"Without fold 0 .* have 0 of their classes left to learn"):
-        probe_layers(store, one_fold, probes=FAST)
+        probe_layers(store, one_fold, space=Space(probes=FAST))
 
 
 def test_a_fold_that_holds_all_of_a_class_leaves_one_of_two(make_store):
     store = make_store(classes=2)
     by_class = replace(split_of(store), folds=store.rows.labels)
     with pytest.raises(RequestError, match=r"Without fold 0 .* have 1 of their classes left to learn.*two or more"):
-        probe_layers(store, by_class, probes=FAST)
+        probe_layers(store, by_class, space=Space(probes=FAST))

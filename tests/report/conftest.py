@@ -14,12 +14,13 @@ from tfcells.config import ImagesConfig, StudyConfig
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import split_rows
 from tfcells.probes.final import ask_holdout, fit_final
+from tfcells.probes.reading import Space
 from tfcells.probes.sweep import probe_layers
 from tfcells.steps.maps import draw_map
 from tfcells.steps.probe import probe_store
 from tfcells.steps.results import holdout_json, study_json
 
-PROBES = ("logistic", "tree")
+SPACE = Space(probes=("logistic", "tree"))
 Kept = dict[str, Any]
 
 
@@ -33,7 +34,7 @@ def kept() -> Kept:
 def probe_results(make_store: Callable[..., FeatureStore], kept: Kept, tmp_path: Path) -> dict[str, Any]:
     """`results.json` as `tfcells probe` writes it."""
     if "probe" not in kept:
-        probe_store(make_store(), out=tmp_path / "probed", probes=PROBES, workers=1)
+        probe_store(make_store(), out=tmp_path / "probed", space=SPACE, workers=1)
         kept["probe"] = json.loads((tmp_path / "probed" / "results.json").read_text(encoding="utf-8"))
     return copy.deepcopy(kept["probe"])
 
@@ -62,8 +63,8 @@ def studied(store: FeatureStore, out: Path) -> dict[str, Any]:
     config = StudyConfig(name="made up", images=ImagesConfig(root="nowhere", holdout=0.2))
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups, holdout=0.2)
-    sweep = probe_layers(store, split, probes=PROBES)
-    final = fit_final(store, split, taps=sweep.best.taps, kind=sweep.best.probe)
+    sweep = probe_layers(store, split, space=SPACE)
+    final = fit_final(store, split, sweep.best.reading, space=SPACE)
     results = study_json(
         config, store=store, split=split, sweep=sweep, holdout=holdout_json(*ask_holdout(final, store, split), sweep)
     )
@@ -73,5 +74,13 @@ def studied(store: FeatureStore, out: Path) -> dict[str, Any]:
     }
     results["maps"] = {**drawn, "projector": {"rows": 150, "thumbnail": 64}}
     parity = {"pictures": 16, "largest_difference": 3.1e-7, "allowed": 1e-5}
-    results["export"] = {"path": "export", "inputs": "4" * 64, "parity": parity, "fitted_on": results["split"]["train"]}
+    results["export"] = {
+        "path": "export",
+        "inputs": "4" * 64,
+        "parameters": dict(final.parameters),
+        "parity": parity,
+        "fitted_on": results["split"]["train"],
+    }
+    example = {"id": "class 0/0000.png", "truth": "class 0", "predicted": "class 0", "confidence": 0.97}
+    results["examples"] = {"hits": [example], "misses": [example | {"truth": "class 1"}]}
     return results

@@ -3,7 +3,8 @@ import io
 import numpy as np
 import pytest
 
-from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion, title_of
+from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion
+from tfcells.report.words import title_of
 
 NAMES = ["a", "_b", "$x$", r"$\frac$", "<script>", "7"]
 
@@ -70,5 +71,8 @@ def test_any_number_of_classes_fits(classes):
 
 
 def test_a_candidate_is_called_by_its_layers_and_its_probe():
-    assert title_of({"taps": ["a", "b"], "probe": "knn"}) == "a + b · knn"
-    assert title_of({"taps": [], "probe": "chance"}) == "chance"
+    usual = {"taps": ["a", "b"], "scaler": "standard", "reduction": "none", "probe": "knn"}
+    assert title_of(usual) == "a + b · knn"
+    assert title_of(usual | {"scaler": "minmax", "reduction": "pca:0.8"}) == "a + b · minmax, PCA 80 %, knn"
+    assert title_of(usual | {"reduction": "pca:50"}) == "a + b · PCA 50, knn"
+    assert title_of(usual | {"taps": [], "probe": "chance"}) == "chance"

@@ -17,12 +17,14 @@ REQUIRED = (
     "probes",
     "best",
     "baselines",
+    "space",
+    "selection",
     "concatenation",
     "confusion",
     "per_class",
     "store",
 )
-OF_A_STUDY = ("study", "holdout", "maps", "export", "config")
+OF_A_STUDY = ("study", "holdout", "maps", "export", "examples", "config")
 SCHEMA = json.loads(Path(tfcells.report.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
@@ -89,7 +91,14 @@ def every_place(value, path=()):
         yield from every_place(value[0], (*path, 0))
 
 
-FREE = {"classes", "left_out", "versions", "taps", "config"}  # keys that somebody's data or a configuration choose
+FREE = {
+    "classes",
+    "left_out",
+    "versions",
+    "taps",
+    "config",
+    "parameters",
+}  # keys that somebody's data or a configuration choose
 
 
 def test_no_key_of_a_fixed_shape_may_be_missing_and_none_may_be_added(results):

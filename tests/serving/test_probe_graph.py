@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.decomposition import PCA
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -75,7 +75,7 @@ def test_a_tree_that_learned_nothing_is_one_leaf():
 def test_a_tree_compares_in_single_precision_as_scikit_learn_does():
     vectors = np.repeat([[0.1], [0.3]], 6, axis=0)
     probe = fit_probe("tree", vectors, np.repeat([0, 1], 6), np.arange(12))
-    edge = np.nextafter(np.float64(probe.tree_.threshold[0]), [-1, 1])[:, None]
+    edge = np.nextafter(np.float64(probe[-1].tree_.threshold[0]), [-1, 1])[:, None]
     np.testing.assert_array_equal(stage_of(probe)(edge).numpy(), probe.predict_proba(edge))
 
 
@@ -88,10 +88,11 @@ def test_the_numbers_of_a_probe_are_variables_and_none_is_a_constant_of_the_grap
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (RandomForestClassifier(2), r"RandomForestClassifier cannot be exported\. Expected one of: Calibrated"),
-        (GaussianNB(), "GaussianNB cannot be exported"),
-        (make_pipeline(MinMaxScaler(), GaussianNB()), "MinMaxScaler cannot be exported"),
-        (SVC(kernel="linear"), "SVC with kernel 'linear'.*Expected kernel 'rbf'"),
+        (GaussianNB(), r"GaussianNB cannot be exported\. Expected one of: Calibrated"),
+        (make_pipeline(MinMaxScaler(), GaussianNB()), "GaussianNB cannot be exported"),
+        (MinMaxScaler(clip=True), "MinMaxScaler with clip=True cannot be exported"),
+        (PCA(2, whiten=True), "PCA cannot be exported: its scores are not .*without whitening"),
+        (SVC(kernel="poly"), "SVC with kernel 'poly'.*Expected kernel 'rbf' or 'linear'"),
         (SVC(decision_function_shape="ovo"), "shape 'ovo' cannot be exported.*Expected .* shape 'ovr'"),
         (KNeighborsClassifier(3), "weights 'uniform' cannot be exported.*Dudani"),
         (KNeighborsClassifier(3, weights=lambda distances: 1 / distances), "weights .* cannot be exported"),
@@ -106,6 +107,16 @@ def test_what_cannot_be_exported_is_refused_by_name(estimator, message):
     vectors, labels, _ = drawn(0, classes=3)
     with pytest.raises(RequestError, match=message):
         stage_of(estimator.fit(vectors, labels))
+
+
+@pytest.mark.parametrize("scaler", ["none", "minmax", "standard"])
+@pytest.mark.parametrize("components", [0.8, 3])
+@pytest.mark.parametrize("kind", ["logistic", "svm", "knn"])
+def test_scalings_and_reductions_are_in_the_graph(kind, components, scaler):
+    vectors, labels, unseen = drawn(4, classes=3)
+    unseen = unseen.astype(np.float64)
+    probe = fit_probe(kind, vectors, labels, np.arange(len(labels)), scaler=scaler, components=components)
+    np.testing.assert_allclose(stage_of(probe)(unseen).numpy(), probe.predict_proba(unseen), atol=1e-8)
 
 
 def test_a_stage_without_an_operation_says_so():

@@ -111,7 +111,11 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     source.add_argument("--split", metavar="CSV", help="columns id, split, fold, group")
     source.add_argument("--groups", metavar="CSV", help="columns id and group")
     verb.add_argument("--probes", default="logistic,knn,svm,tree", metavar="A,B")
-    verb.add_argument("--folds", type=int, default=5)
+    verb.add_argument("--scalers", default="standard", metavar="A,B", help="none, minmax, standard")
+    verb.add_argument("--reductions", default="none", metavar="A,B", help="none, pca:SHARE, pca:NUMBER")
+    verb.add_argument("--folds", type=int, default=5, help="outer folds, of a split that is made")
+    verb.add_argument("--inner-folds", type=int, default=3, help="folds that choose parameters; 0 chooses nothing")
+    verb.add_argument("--repeats", type=int, default=1, help="nested choices, each on other outer folds")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--workers", type=int, default=-1, help="processes; default: one per core")
 

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tfcells.progress import Progress, silent
+from tfcells.report.words import read_by
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -32,18 +33,39 @@ def print_scores(results: Mapping[str, Any]) -> None:
     rows = []
     for entry in [*results["probes"], *results["baselines"]]:
         against = entry["best_minus_this"]
-        standing = "best" if against is None else ("tied with best" if entry["tied_with_best"] else "")
+        standing = "best" if against is None else ("not distinguishable" if entry["tied_with_best"] else "")
         rows.append(
             (
                 " + ".join(entry["taps"]) or "-",
-                entry["probe"],
-                share(entry["accuracy"]),
+                read_by(entry),
+                *_inner(entry),
                 share(entry["balanced_accuracy"]),
+                share(entry["accuracy"]),
                 share(entry["macro_f1"]),
                 standing,
             )
         )
-    print_table(("layers", "probe", "accuracy", "balanced accuracy", "macro-F1", ""), rows, numbers=(2, 3, 4))
+    nested = results["selection"]
+    if nested is not None:
+        rows.append(
+            (
+                "(chosen anew in each fold)",
+                "nested",
+                *_inner(nested),
+                share(nested["balanced_accuracy"]),
+                share(nested["accuracy"]),
+                share(nested["macro_f1"]),
+                "",
+            )
+        )
+    header = ("layers", "read by", "inner best", "optimism", "balanced accuracy", "accuracy", "macro-F1", "from best")
+    print_table(header, rows, numbers=(2, 3, 4, 5, 6))
+
+
+def _inner(entry: Mapping[str, Any]) -> tuple[str, str]:
+    if entry["inner_best"] is None:
+        return "", ""
+    return f"{100 * entry['inner_best']:.1f} %", f"{100 * entry['optimism']:+.1f}"
 
 
 def share(number: Mapping[str, float]) -> str:

@@ -42,6 +42,8 @@ def run(options: Options, overrides: Overrides) -> int:
     from tfcells.study import run_study
 
     path = Path(options.config)
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder. Expected a config first: tfcells run CONFIG --section.field VALUE ...")
     config = read_config(path, overrides)
     out = Path(options.out) if options.out else Path("runs") / path.stem
     study = run_study(config, out=out, progress=progress_bars(quiet=options.quiet))
@@ -137,18 +139,24 @@ def extract(options: Options, _: Overrides) -> int:
 
 def probe(options: Options, _: Overrides) -> int:
     """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
-    from tfcells.probes.catalog import check_probes
+    from tfcells.probes.reading import Space
     from tfcells.steps.probe import probe_store
     from tfcells.steps.results import exit_code
 
-    check_probes(_names(options.probes))
+    space = Space(
+        probes=_names(options.probes),
+        scalers=_names(options.scalers),
+        reductions=_names(options.reductions),
+        inner_folds=options.inner_folds,
+    )
     results = probe_store(
         _complete_store(options.store),
         out=Path(options.out),
         split_file=Path(options.split) if options.split else None,
         groups_file=Path(options.groups) if options.groups else None,
-        probes=_names(options.probes),
+        space=space,
         folds=options.folds,
+        repeats=options.repeats,
         seed=options.seed,
         workers=options.workers,
         progress=progress_bars(quiet=options.quiet),

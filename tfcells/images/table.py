@@ -70,6 +70,13 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {count}" for name, count in self.class_counts().items())
+        return (
+            f"ImageTable({len(self)} images, {len(set(self.groups))} groups, classes {{{counts}}}, "
+            f"{len(self.quarantine)} quarantined)"
+        )
+
     @cached_property
     def row_of(self) -> Mapping[str, int]:
         """Row number by id."""

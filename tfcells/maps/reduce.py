@@ -116,6 +116,12 @@ def reduce(method: str, vectors: Features, *, axes: int = 2, perplexity: float =
     return umap(vectors, axes=axes, seed=seed)
 
 
+def check_perplexity(perplexity: float) -> None:
+    """Raise `RequestError` unless it is a number from 1 on."""
+    if not 1 <= perplexity < float("inf"):
+        raise RequestError(f"Perplexity {perplexity} was asked for. Expected a number from 1; 5 to 50 are usual.")
+
+
 def check_method(method: str) -> None:
     """Raise `UnknownNameError` for a name that is no method."""
     if method not in METHODS:

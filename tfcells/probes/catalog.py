@@ -1,21 +1,34 @@
-"""The probes by name; a new one is a file beside this and a row here."""
+"""The probes by name; a new one is a function in a file beside this and a row here.
 
-from collections.abc import Callable, Mapping
+A probe is a scikit-learn pipeline: scaler, reduction, estimator. Everything it learns, scaling included, is inside
+it. Estimators that answer with decision values alone get probabilities from sigmoids that are fitted to decision
+values of held-out groups within the training rows (`CalibratedClassifierCV`, Platt 1999).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Features, Groups, Labels
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.images.splits import assign_parts
-from tfcells.probes.kernel import svm_probe
-from tfcells.probes.linear import logistic_probe
-from tfcells.probes.neighbors import neighbor_probe
-from tfcells.probes.tree import tree_probe
+from tfcells.probes.gram import GramPCA
+from tfcells.probes.kernel import linear_support_vectors, support_vectors
+from tfcells.probes.linear import logistic, ridge
+from tfcells.probes.neighbors import nearest_neighbors
+from tfcells.probes.tree import forest, tree
 
-_CALIBRATION_FOLDS: Final = 3
+Parameters = Mapping[str, Any]
+"""Hyper-parameters of an estimator by scikit-learn's names."""
+
+INNER_FOLDS: Final = 3
+"""Parts of the training rows over which parameters are chosen and sigmoids are calibrated."""
 
 
 @dataclass(frozen=True)
@@ -32,39 +45,111 @@ class Training:
     groups: Groups
     seed: int
 
-    def calibration_folds(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Group-safe, stratified folds within the training rows.
+    def folds(self, count: int = INNER_FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Group-safe, stratified folds within the training rows, as (rows that learn, rows that are asked).
+
+        Fewer than `count` come back where there are fewer groups.
+        """
+        order = np.argsort(self.groups, kind="stable")  # groups are dealt as they come: rows in any order, one deal
+        part = np.empty_like(self.groups)
+        part[order] = assign_parts(self.labels[order], self.groups[order], shares=[1 / count] * count, seed=self.seed)
+        return [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in np.unique(part)]
+
+    def calibration_folds(self, kind: str = "svm", count: int = INNER_FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`folds`, after a look whether every class is learned in each.
 
         Raises:
             RequestError: If a class lies in one group, so that no fold could be calibrated without it.
         """
-        order = np.argsort(self.groups, kind="stable")  # groups are dealt as they come: rows in any order, one deal
-        part = np.empty_like(self.groups)
-        part[order] = assign_parts(
-            self.labels[order], self.groups[order], shares=[1 / _CALIBRATION_FOLDS] * _CALIBRATION_FOLDS, seed=self.seed
-        )
-        for fold in np.unique(part):
-            lost = np.setdiff1d(self.labels, self.labels[part != fold])
+        folds = self.folds(count)
+        for learning, _ in folds:
+            lost = np.setdiff1d(self.labels, self.labels[learning])
             if len(lost):
                 raise RequestError(
-                    f"Class {int(lost[0])} of those in use has too few groups for svm, which is calibrated on groups "
-                    "that it did not learn from. Expected 2 or more in the training rows of every fold; choose more "
-                    "folds, or leave svm out."
+                    f"Class {int(lost[0])} of those in use has too few groups for {kind}, which is calibrated on "
+                    "groups that it did not learn from. Expected 2 or more in the training rows of every fold; choose "
+                    f"more folds, or leave {kind} out."
                 )
-        # Fewer parts than planned come out where there are fewer groups.
-        return [(np.flatnonzero(part != fold), np.flatnonzero(part == fold)) for fold in np.unique(part)]
+        return folds
 
 
-PROBES: Final[Mapping[str, Callable[[Training], Any]]] = {
-    "logistic": lambda training: logistic_probe(),
-    "knn": lambda training: neighbor_probe(len(training.labels)),
-    "svm": lambda training: svm_probe(training.calibration_folds()),
-    "tree": lambda training: tree_probe(training.seed),
+@dataclass(frozen=True, kw_only=True)
+class ProbeKind:
+    """A row of the catalog.
+
+    Attributes:
+        build: Makes the unfitted estimator.
+        grid: Parameters and the values among which the inner folds choose; the first of equals is taken, so that
+            the more cautious value comes first.
+        default: Parameters where nothing is chosen.
+        decides: Whether it answers with decision values, which are then calibrated.
+        scaled: Whether it is fitted on scaled features; thresholds on single features do not see a scale.
+        turnable: Whether it reads features through inner products alone, so that a rotation changes nothing.
+    """
+
+    build: Callable[[Training, Parameters], Any]
+    grid: Mapping[str, tuple[Any, ...]]
+    default: Parameters
+    decides: bool = False
+    scaled: bool = True
+    turnable: bool = True
+
+
+PROBES: Final[Mapping[str, ProbeKind]] = {
+    "logistic": ProbeKind(
+        build=lambda training, chosen: logistic(**chosen),
+        grid={"C": (0.01, 0.1, 1.0)},
+        default={"C": 1.0},
+    ),
+    "ridge": ProbeKind(
+        build=lambda training, chosen: ridge(**chosen),
+        grid={"alpha": (10000.0, 1000.0, 100.0, 10.0, 1.0)},
+        default={"alpha": 100.0},
+        decides=True,
+    ),
+    "linear_svm": ProbeKind(
+        build=lambda training, chosen: linear_support_vectors(**chosen),
+        grid={"C": (0.001, 0.01, 0.1)},
+        default={"C": 0.01},
+        decides=True,
+    ),
+    "svm": ProbeKind(
+        build=lambda training, chosen: support_vectors(**chosen),
+        grid={"C": (1.0, 10.0), "gamma": ("scale",)},
+        default={"C": 10.0, "gamma": "scale"},
+        decides=True,
+    ),
+    "knn": ProbeKind(
+        build=lambda training, chosen: nearest_neighbors(len(training.labels), **chosen),
+        grid={"neighbors": (21, 11, 5)},
+        default={"neighbors": 11},
+    ),
+    "tree": ProbeKind(
+        build=lambda training, chosen: tree(training.seed, **chosen),
+        grid={"min_samples_leaf": (15, 5)},
+        default={"min_samples_leaf": 5},
+        scaled=False,
+        turnable=False,
+    ),
+    "forest": ProbeKind(
+        build=lambda training, chosen: forest(training.seed, **chosen),
+        grid={"min_samples_leaf": (3, 1)},
+        default={"min_samples_leaf": 1},
+        scaled=False,
+        turnable=False,
+    ),
 }
-"""Unfitted scikit-learn classifiers by name; everything they learn, scaling included, is inside them."""
+
+DEFAULT_PROBES: Final = ("logistic", "knn", "svm", "tree")
+
+SCALERS: Final[Mapping[str, Callable[[], Any] | None]] = {
+    "none": None,
+    "minmax": MinMaxScaler,
+    "standard": StandardScaler,
+}
 
 
-def check_probes(names: tuple[str, ...]) -> None:
+def check_probes(names: Sequence[str]) -> None:
     """Raise `UnknownNameError` for the first name that is no probe, `RequestError` if there is none."""
     if not names:
         raise RequestError(f"No probe was named. Expected one or more of: {', '.join(PROBES)}.")
@@ -73,7 +158,23 @@ def check_probes(names: tuple[str, ...]) -> None:
             raise UnknownNameError("probe", name, PROBES)
 
 
-def fit_probe(kind: str, vectors: Features, labels: Labels, groups: Groups, *, seed: int = 0) -> Any:
+def usual_scaler(kind: str) -> str:
+    """`standard`, or `none` for probes that do not see a scale."""
+    return "standard" if PROBES[kind].scaled else "none"
+
+
+def fit_probe(
+    kind: str,
+    vectors: Features,
+    labels: Labels,
+    groups: Groups,
+    *,
+    scaler: str | None = None,
+    components: float | int | None = None,
+    parameters: Parameters | None = None,
+    inner_folds: int = INNER_FOLDS,
+    seed: int = 0,
+) -> Any:
     """Fit one probe.
 
     Args:
@@ -81,19 +182,46 @@ def fit_probe(kind: str, vectors: Features, labels: Labels, groups: Groups, *, s
         vectors: float of shape (images, features); computed with in float64.
         labels: int64 of shape (images,).
         groups: int64 of shape (images,): rows of one group are never parted inside the probe.
+        scaler: Name in `SCALERS`; `usual_scaler` by default.
+        components: Principal components between scaler and estimator: a number, a share of the variance, or none.
+        parameters: Of the estimator; its defaults where they are missing.
+        inner_folds: For the calibration of probes that answer with decision values.
         seed: For whatever is drawn.
 
     Returns:
         A fitted scikit-learn classifier with `predict_proba`.
 
     Raises:
-        UnknownNameError: If there is no such probe.
+        UnknownNameError: If there is no such probe or scaler.
     """
     check_probes((kind,))
-    probe = PROBES[kind](Training(labels, groups, seed))
+    training = Training(labels, groups, seed)
+    probe = pipeline_of(kind, training, scaler=scaler, components=components, parameters=parameters)
+    if PROBES[kind].decides:
+        folds = training.calibration_folds(kind, inner_folds)
+        probe = CalibratedClassifierCV(probe, method="sigmoid", cv=folds, ensemble=False)
     # One BLAS thread: problems of this size lose more to threads that wait for one another than they gain.
     with threadpool_limits(1):
         return probe.fit(vectors.astype(np.float64), labels)
+
+
+def pipeline_of(
+    kind: str,
+    training: Training,
+    *,
+    scaler: str | None = None,
+    components: float | int | None = None,
+    parameters: Parameters | None = None,
+) -> Pipeline:
+    """An unfitted probe without calibration; arguments and errors as in `fit_probe`."""
+    name = usual_scaler(kind) if scaler is None else scaler
+    if name not in SCALERS:
+        raise UnknownNameError("scaler", name, SCALERS)
+    make_scaler = SCALERS[name]
+    steps = [] if make_scaler is None else [make_scaler()]
+    if components is not None:
+        steps.append(GramPCA(n_components=components))
+    return make_pipeline(*steps, PROBES[kind].build(training, {**PROBES[kind].default, **(parameters or {})}))
 
 
 def class_probabilities(probe: Any, vectors: Features, *, classes: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from tfcells.arrays import Features, Float, Groups, Hits, Int64, Labels, Probabilities
-from tfcells.probes.catalog import class_probabilities, fit_probe
+from tfcells.probes.catalog import Training, class_probabilities, fit_probe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +32,10 @@ class SweepRows:
     def fold_numbers(self) -> list[int]:
         """The folds that occur, sorted."""
         return [int(fold) for fold in np.unique(self.folds)]
+
+    def training(self, rows: np.ndarray) -> Training:
+        """Labels and groups of some rows."""
+        return Training(self.labels[rows], self.groups[rows], self.seed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

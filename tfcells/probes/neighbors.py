@@ -1,23 +1,21 @@
-"""Nearest neighbours among the training images, on standardised features."""
+"""Nearest neighbours among the training images."""
 
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tfcells.arrays import Float64
 
 NEIGHBORS = 11
 
 
-def neighbor_probe(images: int) -> Pipeline:
-    """11 neighbours by Euclidean distance (fewer where there are fewer images), weighted by `dudani_weights`.
+def nearest_neighbors(images: int, neighbors: int = NEIGHBORS) -> KNeighborsClassifier:
+    """Neighbours by Euclidean distance (fewer where there are fewer images), weighted by `dudani_weights`.
 
     Args:
         images: Number of training images.
+        neighbors: How many are asked.
     """
-    neighbors = KNeighborsClassifier(min(NEIGHBORS, images), weights=dudani_weights, algorithm="brute")
-    return make_pipeline(StandardScaler(), neighbors)
+    return KNeighborsClassifier(min(neighbors, images), weights=dudani_weights, algorithm="brute")
 
 
 def dudani_weights(distances: Float64[np.ndarray, "queries neighbors"]) -> Float64[np.ndarray, "queries neighbors"]:

@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 
 from tfcells.arrays import Groups, Hits
+from tfcells.probes.candidates import Candidate, Scores
 from tfcells.probes.crossval import OutOfFold, SweepRows
-from tfcells.probes.sweep import Candidate, Scores, Sweep
-from tfcells.stats.intervals import Interval, wilson_clustered
-from tfcells.stats.metrics import f1, precision
+from tfcells.probes.selection import Choice, Selection
+from tfcells.probes.sweep import Sweep
+from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
+from tfcells.stats.metrics import GroupedConfusion, Tables, Values, confusion_by_group, f1
 from tfcells.stats.paired import PairedTest
 
 
@@ -39,8 +41,12 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "taps": list(candidate.taps),
         "pooling": candidate.pooling,
+        "scaler": candidate.reading.scaler,
+        "reduction": candidate.reading.reduction,
         "probe": candidate.probe,
-        "reduction": "none",
+        "parameters": [dict(chosen) for chosen in candidate.parameters],
+        "inner_best": candidate.inner_best,
+        "optimism": candidate.optimism,
         **scores_json(candidate.scores),
         "tied_with_best": candidate.tied_with_best,
         "best_minus_this": against,
@@ -61,9 +67,48 @@ def sweep_json(sweep: Sweep) -> dict[str, Any]:
         "probes": [candidate_json(candidate) for candidate in sweep.candidates],
         "best": {**candidate_json(sweep.best), "selected_by": sweep.selected_by},
         "baselines": [candidate_json(candidate) for candidate in sweep.baselines],
+        "space": sweep.space.facts(),
+        "selection": selection_json(sweep),
         "concatenation": concatenation,
         "confusion": confusion_json(sweep.best.scores, sweep.class_names),
         "per_class": per_class_json(sweep.best.predictions, sweep.best.scores, sweep.rows, sweep.class_names),
+    }
+
+
+def selection_json(sweep: Sweep) -> dict[str, Any] | None:
+    """The nested choice, or None where nothing was chosen by inner folds."""
+    selection = sweep.selection
+    if selection is None:
+        return None
+    return {
+        **scores_json(selection.scores),
+        "inner_best": selection.inner_best,
+        "optimism": selection.optimism,
+        "choices": [_choice_json(choice) for choice in selection.choices],
+        "winner_minus_nested": paired_json(selection.against(sweep.best, sweep.rows)),
+        "repeats": [_repeat_json(entry) for entry in sweep.selections],
+    }
+
+
+def _choice_json(choice: Choice) -> dict[str, Any]:
+    return {
+        "fold": choice.fold,
+        "taps": list(choice.reading.taps),
+        "scaler": choice.reading.scaler,
+        "reduction": choice.reading.reduction,
+        "probe": choice.reading.probe,
+        "parameters": dict(choice.parameters),
+        "inner": choice.inner,
+    }
+
+
+def _repeat_json(selection: Selection) -> dict[str, float]:
+    return {
+        "inner_best": selection.inner_best,
+        "optimism": selection.optimism,
+        "accuracy": selection.scores.accuracy.value,
+        "balanced_accuracy": selection.scores.balanced_accuracy.value,
+        "macro_f1": selection.scores.macro_f1.value,
     }
 
 
@@ -75,7 +120,8 @@ def confusion_json(scores: Scores, class_names: tuple[str, ...]) -> dict[str, An
 def per_class_json(
     predictions: OutOfFold, scores: Scores, rows: SweepRows, class_names: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    """Recall with its interval, precision and F1 of every class."""
+    """Recall, precision and F1 of every class, with their intervals."""
+    grouped = confusion_by_group(rows.labels, predictions.predicted, rows.groups, classes=rows.classes)
     table = []
     for index, name in enumerate(class_names):
         mine = rows.labels == index
@@ -84,17 +130,21 @@ def per_class_json(
                 "class": name,
                 "images": int(mine.sum()),
                 "groups": len(np.unique(rows.groups[mine])),
-                "recall": _recall(predictions.hits[mine], rows.groups[mine]),
-                "precision": _number(precision(scores.confusion)[index]),
-                "f1": _number(f1(scores.confusion)[index]),
+                "recall": _share(predictions.hits, mine, rows.groups),
+                "precision": _share(predictions.hits, predictions.predicted == index, rows.groups),
+                "f1": _f1(grouped, index),
             }
         )
     return table
 
 
-def _recall(hits: Hits, groups: Groups) -> dict[str, float] | None:
-    return interval_json(wilson_clustered(hits, groups)) if len(hits) else None
+def _share(hits: Hits, of: Hits, groups: Groups) -> dict[str, float] | None:
+    """Share of hits among some rows; None where there is no such row."""
+    return interval_json(wilson_clustered(hits[of], groups[of])) if of.any() else None
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _f1(grouped: GroupedConfusion, index: int) -> dict[str, float] | None:
+    def of_class(tables: Tables) -> Values:
+        return f1(tables)[..., index]
+
+    return interval_json(wilson_of_metric(grouped, of_class)) if np.isfinite(f1(grouped.total)[index]) else None

@@ -1,78 +1,34 @@
-"""Every tap (and all of them together) read by every probe over the same folds, beside chance and colour."""
+"""Every layer (and all of them together) read in every way over the same folds, beside chance and colour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+from joblib import Parallel, delayed
 
-from tfcells.arrays import Confusion, Features, Ids
-from tfcells.errors import EmptyDataError, RequestError
+from tfcells.arrays import Features, Ids
+from tfcells.errors import RequestError
 from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
-from tfcells.features.table import FeatureTable
-from tfcells.images.splits import HOLDOUT, TRAIN, Split
-from tfcells.probes.catalog import check_probes
-from tfcells.probes.crossval import OutOfFold, SweepRows, cross_validate, out_of_fold
+from tfcells.images.splits import Split, assign_parts
+from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
+from tfcells.probes.checkpoint import Checkpoint, sweep_identity
+from tfcells.probes.crossval import SweepRows, out_of_fold
+from tfcells.probes.gram import select_rows, stored_columns
+from tfcells.probes.gram.columns import ColumnSource
+from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
+from tfcells.probes.reading import Reading, Space
+from tfcells.probes.rows import check_calibration, check_folds, rows_in_use
+from tfcells.probes.selection import Selection, select
 from tfcells.progress import Progress, silent
-from tfcells.stats.corrections import holm
-from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
-from tfcells.stats.metrics import balanced_accuracy, confusion_by_group, macro_f1
-from tfcells.stats.paired import PairedTest, paired_difference
+from tfcells.stats.paired import PairedTest
 
-CHANCE: Final = "chance"
-_LEVEL: Final = 0.05
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scores:
-    """Three numbers with 95 % intervals, and the table of counts they come from.
-
-    Attributes:
-        accuracy: Share of hits; Wilson's interval with the effective number of groups.
-        balanced_accuracy: Mean recall over classes; Wilson's interval on a jackknife over groups.
-        macro_f1: Mean F1 over classes; likewise.
-        confusion: int64 of shape (classes, classes): rows are true classes.
-    """
-
-    accuracy: Interval
-    balanced_accuracy: Interval
-    macro_f1: Interval
-    confusion: Confusion
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Candidate:
-    """One way to read the features, and how it did on rows it had not seen.
-
-    Attributes:
-        taps: Keys of the features, in column order.
-        pooling: How they were pooled.
-        probe: Name of the probe.
-        scores: Cross-validated.
-        predictions: Per row.
-        against_best: Paired test of the best candidate against this one; None for the best itself.
-        p_adjusted: Its p-value, adjusted for all comparisons with the best (Holm 1979); None likewise.
-    """
-
-    taps: tuple[str, ...]
-    pooling: str
-    probe: str
-    scores: Scores
-    predictions: OutOfFold
-    against_best: PairedTest | None = None
-    p_adjusted: float | None = None
-
-    @property
-    def tied_with_best(self) -> bool:
-        """Whether the best cannot be told from this one at 5 %, all comparisons counted."""
-        return self.p_adjusted is None or self.p_adjusted >= _LEVEL
-
-    @property
-    def title(self) -> str:
-        """What a person calls it."""
-        return f"{' + '.join(self.taps)}, {self.probe}"
+TapSet = tuple[str, ...]
+ALL_ROWS: Final = -1
+"""Stands for the fold of `tune`, in which all rows learn."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +38,9 @@ class Sweep:
     Attributes:
         candidates: Best first.
         baselines: Chance and colour statistics, judged on the same rows.
+        selections: The nested choice, once for each dealing of outer folds, that of the split first; none where
+            inner folds were not asked for.
+        space: What was tried.
         class_names: The classes in use.
         ids: The rows in use, in the order of every prediction.
         rows: Their labels, groups and folds.
@@ -90,6 +49,8 @@ class Sweep:
 
     candidates: tuple[Candidate, ...]
     baselines: tuple[Candidate, ...]
+    selections: tuple[Selection, ...]
+    space: Space
     class_names: tuple[str, ...]
     ids: Ids
     rows: SweepRows
@@ -100,12 +61,17 @@ class Sweep:
         """The candidate with the highest cross-validated balanced accuracy."""
         return self.candidates[0]
 
+    @property
+    def selection(self) -> Selection | None:
+        """The nested choice on the folds of the split."""
+        return self.selections[0] if self.selections else None
+
     @cached_property
     def selected_by(self) -> str:
         """How the best was chosen, in words."""
         return (
             f"highest cross-validated balanced accuracy among {len(self.candidates)} candidates on the rows it is "
-            "reported for, which flatters it; a holdout does not"
+            "reported for, which flatters it; the nested choice and a holdout do not"
         )
 
 
@@ -113,176 +79,206 @@ def probe_layers(
     store: FeatureStore,
     split: Split,
     *,
-    probes: Sequence[str] = ("logistic", "knn", "svm", "tree"),
+    space: Space | None = None,
     concatenate: bool = True,
+    repeats: int = 1,
     seed: int = 0,
     workers: int = 1,
+    memory: int = MEMORY,
+    checkpoints: Path | None = None,
     progress: Progress = silent,
 ) -> Sweep:
-    """Cross-validate every tap with every probe, all taps together too, and the baselines.
+    """Cross-validate every layer read in every way, all layers together too, and the baselines.
 
-    Nothing that learns (scaling, calibration, the probe) sees a row of the fold it is tested on, nor a row of
-    the same group.
+    Nothing that learns (scaling, reduction, parameters, calibration, the probe) sees a row of the fold it is tested
+    on, nor a row of the same group. Parameters are chosen by inner folds within the training rows of each outer
+    fold, and so is, for `Sweep.selection`, everything else.
 
     Args:
         store: Features.
         split: Folds by id; only rows marked `train` are used.
-        probes: Names of probes.
+        space: What is tried; standardised features, no reduction and the default probes where it is missing.
         concatenate: Whether all taps side by side are candidates too.
-        seed: For whatever probes draw.
+        repeats: How often the nested choice is made: beyond once, on outer folds dealt anew from `seed` + 1, 2, ...
+        seed: For whatever probes draw, and for inner folds.
         workers: Processes; the answer does not depend on them.
+        memory: Bytes for features or matrices in each process.
+        checkpoints: Folder for finished folds; a sweep that was stopped goes on from there.
         progress: Told how far the sweep is.
 
     Raises:
         UnknownNameError: If a probe is unknown.
         EmptyDataError: If no row is in use.
-        RequestError: If rows in use have no class, or a fold leaves fewer than two classes to learn.
+        RequestError: If rows in use have no class, a fold leaves fewer than two classes to learn, or features do
+            not fit into the memory.
     """
-    check_probes(tuple(probes))
-    tapsets: list[tuple[str, ...]] = [(tap,) for tap in store.taps]
+    space = space or Space()
+    tapsets: list[TapSet] = [(tap,) for tap in store.taps]
     if concatenate and len(store.taps) > 1:
         tapsets.append(store.taps)
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
-    _check_folds(rows)
-    judge = _Judge(rows)
-    jobs = [(taps, probe) for taps in [*tapsets, (COLOUR,)] for probe in probes]
-    tables: dict[tuple[str, ...], FeatureTable] = {taps: store.table(taps) for taps, _ in jobs}
-    vectors: dict[tuple[str, ...], Features] = {taps: table.vectors[used] for taps, table in tables.items()}
-    answers = cross_validate([(vectors[taps], probe) for taps, probe in jobs], rows, workers=workers)
-    judged = []
-    progress("probing", 0, len(jobs))
-    for number, ((taps, probe), predictions) in enumerate(zip(jobs, answers, strict=True), 1):
-        judged.append(judge.candidate(taps, tables[taps].pooling, probe, predictions))
-        progress("probing", number, len(jobs))
+    check_folds(rows)
+    check_calibration(rows, classes, space.probes)
+    dealings = [rows, *_dealt_anew(rows, repeats)]
+    tasks = [
+        _Task(store, taps, used, dealing, space, sweep_identity(store.digest, ids, dealing, space), fold, memory)
+        for number, dealing in enumerate(dealings)
+        for taps in ([*tapsets, (COLOUR,)] if number == 0 else tapsets)
+        for fold in dealing.fold_numbers
+    ]
+    answers = _answer(tasks, checkpoints, workers, progress)
+    found: list[dict[TapSet, dict[int, list[FoldAnswers]]]] = [{} for _ in dealings]
+    for task, answer in zip(tasks, answers, strict=True):
+        number = next(place for place, dealing in enumerate(dealings) if dealing is task.rows)
+        found[number].setdefault(task.taps, {})[task.fold] = answer
+    judged = [_judge(folds, rows, space, store.table(taps).pooling) for taps, folds in found[0].items()]
     deep = sorted(
-        (entry for entry in judged if entry.taps != (COLOUR,)),
+        (entry for taps, entries in zip(found[0], judged, strict=True) if taps != (COLOUR,) for entry in entries),
         key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)),
     )
-    colour = [entry for entry in judged if entry.taps == (COLOUR,)]
-    candidates, baselines = judge.against_best(deep, [judge.chance(), *colour])
+    colour = [entry for taps, entries in zip(found[0], judged, strict=True) if taps == (COLOUR,) for entry in entries]
+    candidates, baselines = compared_with_best(deep, [chance(rows), *colour], rows)
     return Sweep(
         candidates=candidates,
         baselines=baselines,
+        selections=_selections(found, tapsets, dealings, space),
+        space=space,
         class_names=classes,
         ids=ids,
         rows=rows,
-        concatenation=judge.concatenation(candidates),
+        concatenation=concatenation(candidates, rows),
     )
 
 
-def rows_in_use(
-    store: FeatureStore, split: Split, *, seed: int = 0, part: str = TRAIN
-) -> tuple[Ids, tuple[str, ...], np.ndarray, SweepRows]:
-    """The rows of one part of a split that have features, with labels numbered over the classes in use.
-
-    Returns:
-        Ids, names of the classes in use, row numbers in the store (int64), and labels with groups and folds.
-
-    Raises:
-        EmptyDataError: If there is none.
-        RequestError: If one has no class, or a class of the holdout has no training row.
-    """
-    known = store.rows
-    aligned = split.aligned_to(known.ids)
-    parts = np.array(aligned.parts, dtype=object)
-    used = np.flatnonzero(parts == part)
-    if not len(used):
-        raise EmptyDataError(
-            f"No row of {store.path} is marked {part!r} in the split. Make the split from these images."
-        )
-    in_use = np.unique(known.labels[(parts == TRAIN) | (parts == HOLDOUT)])
-    _check_classes(in_use, np.unique(known.labels[parts == TRAIN]), known.class_names)
-    number = np.full(len(known.class_names), -1, dtype=np.int64)
-    number[in_use] = np.arange(len(in_use))
-    _, groups = np.unique(np.array(aligned.groups, dtype=object)[used].astype(str), return_inverse=True)
-    rows = SweepRows(
-        labels=number[known.labels[used]],
-        groups=groups.astype(np.int64),
-        folds=aligned.folds[used],
-        classes=len(in_use),
-        seed=seed,
-    )
-    names = tuple(known.class_names[index] for index in in_use)
-    return tuple(known.ids[row] for row in used.tolist()), names, used, rows
+def tune(
+    store: FeatureStore,
+    used: np.ndarray,
+    rows: SweepRows,
+    reading: Reading,
+    space: Space,
+    *,
+    memory: int = MEMORY,
+) -> dict[str, object]:
+    """Choose a reading's parameters by inner folds over all rows; the catalog's defaults without inner folds."""
+    if not space.inner_folds or len(space.parameters(reading.probe)) == 1:
+        return dict(space.parameters(reading.probe)[0])
+    (found,) = answer_fold(tap_columns(store, reading.taps, used), rows, space, [reading], fold=None, memory=memory)
+    return dict(space.parameters(reading.probe)[found.chosen])
 
 
-def _check_classes(in_use: np.ndarray, learned: np.ndarray, class_names: Sequence[str]) -> None:
-    if (in_use < 0).any():
-        raise RequestError(
-            f"Rows without a class are marked {TRAIN!r} or {HOLDOUT!r} in the split. Mark them 'left_out', or give "
-            "them a class."
-        )
-    unlearned = np.setdiff1d(in_use, learned)
-    if len(unlearned):
-        raise RequestError(
-            f"Class {class_names[unlearned[0]]!r} is in the holdout, but none of its rows is marked {TRAIN!r}: no "
-            "probe can learn it. Make the holdout smaller, or leave the class out."
-        )
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Layers side by side, as one source of columns."""
+
+    parts: Sequence[ColumnSource]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images and columns."""
+        return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
+
+    def columns(self, start: int, stop: int) -> Features:
+        """Columns `start` to `stop` of all images."""
+        found, first = [], 0
+        for part in self.parts:
+            low, high = max(start - first, 0), min(stop - first, part.shape[1])
+            if low < high:
+                found.append(part.columns(low, high))
+            first += part.shape[1]
+        return np.concatenate(found, axis=1)
 
 
-def _check_folds(rows: SweepRows) -> None:
-    for fold in rows.fold_numbers:
-        left = len(np.unique(rows.labels[rows.folds != fold]))
-        if left < 2:
-            raise RequestError(
-                f"Without fold {fold} the rows marked {TRAIN!r} have {left} of their classes left to learn. Expected "
-                "two or more; a probe tells classes apart, and every class needs rows in two folds."
-            )
+def tap_columns(store: FeatureStore, taps: TapSet, used: np.ndarray) -> ColumnSource:
+    """Some rows of layers, streamed column block by column block, in the order of `used`."""
+    return select_rows(SideBySide([stored_columns(store, tap) for tap in taps]), used)
 
 
-def score(predictions: OutOfFold, rows: SweepRows) -> Scores:
-    """Three numbers with their intervals; rows of one group count together."""
-    grouped = confusion_by_group(rows.labels, predictions.predicted, rows.groups, classes=rows.classes)
-    return Scores(
-        accuracy=wilson_clustered(predictions.hits, rows.groups),
-        balanced_accuracy=wilson_of_metric(grouped, balanced_accuracy),
-        macro_f1=wilson_of_metric(grouped, macro_f1),
-        confusion=grouped.total,
-    )
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One set of layers in one outer fold."""
 
-
-@dataclass(frozen=True)
-class _Judge:
-    """Scores and compares candidates on the same rows."""
-
+    store: FeatureStore
+    taps: TapSet
+    used: np.ndarray
     rows: SweepRows
+    space: Space
+    identity: dict[str, object]
+    fold: int
+    memory: int
 
-    def candidate(self, taps: tuple[str, ...], pooling: str, probe: str, predictions: OutOfFold) -> Candidate:
-        return Candidate(
-            taps=taps,
-            pooling=pooling,
-            probe=probe,
-            scores=score(predictions, self.rows),
-            predictions=predictions,
+    def run(self, checkpoints: Path | None) -> list[FoldAnswers]:
+        """Answers of every reading, from disk where they are there."""
+        readings = self.space.readings(self.taps)
+        kept = Checkpoint(checkpoints, self.identity, self.space, readings, self.fold)
+        known = kept.load((int((self.rows.folds == self.fold).sum()), self.rows.classes))
+        if known is not None:
+            return known
+        source = tap_columns(self.store, self.taps, self.used)
+        answers = answer_fold(source, self.rows, self.space, readings, fold=self.fold, memory=self.memory)
+        kept.save(answers)
+        return answers
+
+
+def _answer(
+    tasks: Sequence[_Task], checkpoints: Path | None, workers: int, progress: Progress
+) -> Iterator[list[FoldAnswers]]:
+    progress("probing", 0, len(tasks))
+    answers = Parallel(n_jobs=workers, return_as="generator")(delayed(task.run)(checkpoints) for task in tasks)
+    for number, answer in enumerate(answers, 1):
+        yield answer
+        progress("probing", number, len(tasks))
+
+
+def _dealt_anew(rows: SweepRows, repeats: int) -> list[SweepRows]:
+    if repeats < 1:
+        raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
+    shares = [float(np.mean(rows.folds == fold)) for fold in rows.fold_numbers]
+    order = np.argsort(rows.groups, kind="stable")
+    dealings = []
+    for number in range(1, repeats):
+        folds = np.empty_like(rows.folds)
+        folds[order] = assign_parts(rows.labels[order], rows.groups[order], shares=shares, seed=rows.seed + number)
+        dealings.append(replace(rows, folds=folds))
+        check_folds(dealings[-1])
+    return dealings
+
+
+def _judge(folds: dict[int, list[FoldAnswers]], rows: SweepRows, space: Space, pooling: str) -> list[Candidate]:
+    """Candidates of one set of layers, from what each reading said in every fold."""
+    judged = []
+    for entries in zip(*folds.values(), strict=True):  # one reading in all folds
+        reading = entries[0].reading
+        probabilities = np.zeros((len(rows.labels), rows.classes))
+        for fold, entry in zip(folds, entries, strict=True):
+            probabilities[rows.folds == fold] = entry.probabilities
+        predictions = out_of_fold(probabilities, rows.labels)
+        inner = float(np.mean([entry.inner_best for entry in entries])) if space.inner_folds else None
+        judged.append(
+            Candidate(
+                reading=reading,
+                pooling=pooling,
+                parameters=tuple(space.parameters(reading.probe)[entry.chosen] for entry in entries),
+                inner_best=inner,
+                scores=score(predictions, rows),
+                predictions=predictions,
+            )
         )
+    return judged
 
-    def chance(self) -> Candidate:
-        """Always the class that is most frequent among the training rows of the fold."""
-        probabilities = np.zeros((len(self.rows.labels), self.rows.classes))
-        for fold in self.rows.fold_numbers:
-            learning = self.rows.folds != fold
-            counts = np.bincount(self.rows.labels[learning], minlength=self.rows.classes)
-            probabilities[~learning] = counts / counts.sum()
-        predictions = out_of_fold(probabilities, self.rows.labels)
-        return self.candidate((), "none", CHANCE, predictions)
 
-    def against_best(
-        self, candidates: Sequence[Candidate], baselines: Sequence[Candidate]
-    ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-        """Compare everything with the first candidate; p-values are adjusted over all comparisons."""
-        best, others = candidates[0], [*candidates[1:], *baselines]
-        tests = [paired_difference(best.predictions.hits, other.predictions.hits, self.rows.groups) for other in others]
-        adjusted = holm(np.array([test.p_value for test in tests]))
-        compared = [
-            replace(other, against_best=test, p_adjusted=float(p))
-            for other, test, p in zip(others, tests, adjusted, strict=True)
-        ]
-        return (best, *compared[: len(candidates) - 1]), tuple(compared[len(candidates) - 1 :])
-
-    def concatenation(self, candidates: Sequence[Candidate]) -> tuple[Candidate, Candidate, PairedTest] | None:
-        """All taps together against the best single tap, each with its best probe."""
-        together = next((entry for entry in candidates if len(entry.taps) > 1), None)
-        single = next((entry for entry in candidates if len(entry.taps) == 1), None)
-        if together is None or single is None:
-            return None
-        return together, single, paired_difference(together.predictions.hits, single.predictions.hits, self.rows.groups)
+def _selections(
+    found: Sequence[dict[TapSet, dict[int, list[FoldAnswers]]]],
+    tapsets: Sequence[TapSet],
+    dealings: Sequence[SweepRows],
+    space: Space,
+) -> tuple[Selection, ...]:
+    if not space.inner_folds:
+        return ()
+    return tuple(
+        select(
+            {fold: [entry for taps in tapsets for entry in known[taps][fold]] for fold in dealing.fold_numbers},
+            dealing,
+            space,
+        )
+        for known, dealing in zip(found, dealings, strict=True)
+    )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfcells.report.words import title_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -83,9 +85,3 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
 def _plain_text(name: str) -> str:
     """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
     return name.replace("$", r"\$")
-
-
-def title_of(entry: Mapping[str, Any]) -> str:
-    """What a candidate of `results.json` is called."""
-    taps = " + ".join(entry["taps"])
-    return f"{taps} · {entry['probe']}" if taps else str(entry["probe"])

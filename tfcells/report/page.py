@@ -11,7 +11,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion, title_of
+from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion
+from tfcells.report.words import read_by, title_of
 
 _MOSAIC_WIDTH: Final = 1800
 _SHOWN_QUARANTINE: Final = 50
@@ -57,7 +58,13 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "probability": probability, "count": "{:,}".format}
+    environment.filters |= {
+        "percent": percent,
+        "points": points,
+        "probability": probability,
+        "count": "{:,}".format,
+        "read_by": read_by,
+    }
     text = environment.get_template("page.html.j2").render(
         results=results,
         title_of=title_of,
@@ -74,19 +81,19 @@ def write_report(
 
 def verdict(results: Mapping[str, Any]) -> str:
     """The study in two or three sentences."""
-    best, data, colour = results["best"], results["data"], best_baseline(results)
+    best, split, colour = results["best"], results["split"], best_baseline(results)
     text = (
         f"{' + '.join(best['taps'])} of {results['backbone']['name']} ({results['backbone']['weights']}), read by "
         f"{best['probe']}, tells {len(results['confusion']['classes'])} classes apart with "
-        f"{percent(best['balanced_accuracy'])} balanced accuracy on {data['images']:,} images in "
-        f"{data['groups']:,} groups. "
+        f"{percent(best['balanced_accuracy'])} balanced accuracy on {split['train']:,} images in "
+        f"{split['train_groups']:,} groups. "
     )
     if colour is not None:
         text += f"Colour statistics alone reach {percent(colour['balanced_accuracy'])}. "
     tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
     if tied:
         return text + f"{tied} other candidate{'s' if tied > 1 else ''} cannot be told from it."
-    return text + "Every other candidate is distinguishably worse."
+    return text + ("Every other candidate is distinguishably worse." if len(results["probes"]) > 1 else "")
 
 
 def best_baseline(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -108,14 +115,17 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
     for name, reason in data["left_out"].items():
         found.append(f"Class {name} is left out of the probes: {reason}.")
-    best, colour = results["best"], best_baseline(results)
-    if colour is not None and (colour["tied_with_best"] or colour["accuracy"]["value"] >= best["accuracy"]["value"]):
-        found.append(f"{title_of(colour)} does no worse than the best candidate: what is measured may be colour alone.")
+    colour = best_baseline(results)
+    if colour is not None and colour["tied_with_best"]:
+        found.append(
+            f"{title_of(colour)} cannot be told from the best candidate: what is measured may be colour alone."
+        )
     if results["data"]["groups"] == results["data"]["images"]:
         found.append(
             "Every image is its own group: if several show the same cell, field or patient, the numbers are too good. "
             "Give a groups file to keep such images together."
         )
+    best = results["best"]
     if best["balanced_accuracy"]["high"] - best["balanced_accuracy"]["low"] > 0.15:
         found.append("The interval of the best candidate is wider than 15 points: too few images to rank candidates.")
     return found

@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -48,6 +49,55 @@ class Standardise(Stage):
     def __call__(self, columns: tf.Tensor) -> tf.Tensor:
         """Subtract the mean, divide by the standard deviation."""
         return (columns - self.mean) / self.scale
+
+
+class Range(Stage):
+    """`MinMaxScaler`."""
+
+    def __init__(self, scaler: MinMaxScaler) -> None:
+        if scaler.clip:
+            raise RequestError("MinMaxScaler with clip=True cannot be exported. Expected clip=False.")
+        super().__init__(scale=scaler.scale_, offset=scaler.min_)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Multiply and shift to the range of the training rows."""
+        return columns * self.scale + self.offset
+
+
+class Components(Stage):
+    """Scores on principal components: scikit-learn's `PCA`, or whatever stands where it stood."""
+
+    def __init__(self, reduction: Any) -> None:
+        components = np.asarray(reduction.components_, dtype=np.float64)
+        mean = np.asarray(reduction.mean_, dtype=np.float64)
+        # What it does is asked of itself: this package does not know the one that holds it. Each component, seen
+        # from the mean, must have a score of 1 on itself and 0 on the others.
+        told = reduction.transform(mean + components)
+        if not np.allclose(told, np.eye(len(components)), atol=1e-6):
+            raise RequestError(
+                f"{type(reduction).__name__} cannot be exported: its scores are not (features - mean_) times its "
+                "orthonormal components_. Expected that, without whitening."
+            )
+        # The mean's scores are subtracted, not the mean from every row: one product of what is there anyway.
+        super().__init__(components=components, mean_scores=components @ mean)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """(batch, columns) to (batch, components)."""
+        return tf.matmul(columns, self.components, transpose_b=True) - self.mean_scores
+
+
+class Ridge(Stage):
+    """Decision values of `RidgeClassifier`: one column for two classes, else one per class."""
+
+    def __init__(self, model: RidgeClassifier) -> None:
+        super().__init__(
+            weights=np.atleast_2d(np.asarray(model.coef_, dtype=np.float64)),
+            bias=np.atleast_1d(np.asarray(model.intercept_, dtype=np.float64)),
+        )
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """(batch, 1) for two classes, else (batch, classes)."""
+        return tf.matmul(columns, self.weights, transpose_b=True) + self.bias
 
 
 class Logistic(Stage):
@@ -92,24 +142,29 @@ class Neighbors(Stage):
 
 
 class SupportVectors(Stage):
-    """Decision values of an RBF-`SVC`: one column for two classes, else one per class as scikit-learn derives them."""
+    """Decision values of an `SVC`: one column for two classes, else one per class as scikit-learn derives them."""
 
     def __init__(self, model: SVC) -> None:
-        if model.kernel != "rbf" or (len(model.classes_) > 2 and model.decision_function_shape != "ovr"):
+        if model.kernel not in ("rbf", "linear") or (
+            len(model.classes_) > 2 and model.decision_function_shape != "ovr"
+        ):
             raise RequestError(
                 f"SVC with kernel {model.kernel!r} and shape {model.decision_function_shape!r} cannot be exported. "
-                "Expected kernel 'rbf' and shape 'ovr'."
+                "Expected kernel 'rbf' or 'linear', and shape 'ovr'."
             )
         super().__init__(
             vectors=np.asarray(model.support_vectors_, dtype=np.float64),
             pair_weights=_pair_weights(model),
             bias=np.asarray(model.intercept_, dtype=np.float64),
         )
-        self.gamma, self.classes = float(model._gamma), len(model.classes_)
+        self.linear, self.gamma, self.classes = model.kernel == "linear", float(model._gamma), len(model.classes_)
 
     def __call__(self, columns: tf.Tensor) -> tf.Tensor:
         """(batch, 1) for two classes, else (batch, classes)."""
-        kernel = tf.exp(-self.gamma * _squared_distances(columns, self.vectors))
+        if self.linear:
+            kernel = tf.matmul(columns, self.vectors, transpose_b=True)
+        else:
+            kernel = tf.exp(-self.gamma * _squared_distances(columns, self.vectors))
         decisions = tf.matmul(kernel, self.pair_weights, transpose_b=True) + self.bias  # (batch, pairs)
         if self.classes == 2:
             return decisions
@@ -174,6 +229,41 @@ class Tree(Stage):
         return tf.gather(self.shares, node)
 
 
+class Forest(Stage):
+    """`RandomForestClassifier`: the mean of its trees; all rows walk down all trees together."""
+
+    def __init__(self, model: RandomForestClassifier) -> None:
+        trees = [estimator.tree_ for estimator in model.estimators_]
+        starts = np.cumsum([0, *(tree.node_count for tree in trees)])
+        values = np.concatenate([tree.value[:, 0, :] for tree in trees])
+
+        def children(side: str) -> np.ndarray:
+            nodes = [getattr(tree, side) for tree in trees]
+            moved = [np.where(own >= 0, own + start, -1) for own, start in zip(nodes, starts, strict=False)]
+            return np.concatenate(moved).astype(np.int32)
+
+        super().__init__(
+            roots=starts[:-1].astype(np.int32),
+            left=children("children_left"),
+            right=children("children_right"),
+            feature=np.concatenate([np.maximum(tree.feature, 0) for tree in trees]).astype(np.int32),
+            threshold=np.concatenate([tree.threshold for tree in trees]).astype(np.float64),
+            shares=values / values.sum(axis=1, keepdims=True),
+        )
+        self.depth = max(int(tree.max_depth) for tree in trees)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Class shares of the leaves each row ends in, averaged over trees."""
+        columns = tf.cast(tf.cast(columns, tf.float32), tf.float64)  # scikit-learn compares float32 features
+        node = tf.repeat(self.roots[None, :], tf.shape(columns)[0], axis=0)  # (batch, trees)
+        for _ in range(self.depth):
+            value = tf.gather(columns, tf.gather(self.feature, node), batch_dims=1)
+            goes_left = value <= tf.gather(self.threshold, node)
+            following = tf.where(goes_left, tf.gather(self.left, node), tf.gather(self.right, node))
+            node = tf.where(following >= 0, following, node)  # a leaf has no children: stay
+        return tf.reduce_mean(tf.gather(self.shares, node), axis=1)
+
+
 class Chain(Stage):
     """`Pipeline`: one stage after another."""
 
@@ -193,7 +283,10 @@ _STAGES: Final[Mapping[type, Callable[[Any], Stage]]] = {
     DecisionTreeClassifier: Tree,
     KNeighborsClassifier: Neighbors,
     LogisticRegression: Logistic,
+    MinMaxScaler: Range,
     Pipeline: Chain,
+    RandomForestClassifier: Forest,
+    RidgeClassifier: Ridge,
     StandardScaler: Standardise,
     SVC: SupportVectors,
 }
@@ -205,6 +298,8 @@ def stage_of(estimator: Any) -> Stage:
     Raises:
         RequestError: If this kind of estimator, or its setting, cannot be exported.
     """
+    if hasattr(estimator, "components_") and hasattr(estimator, "mean_"):
+        return Components(estimator)
     if type(estimator) not in _STAGES:
         raise RequestError(
             f"{type(estimator).__name__} cannot be exported. "

@@ -32,6 +32,18 @@ def export_inputs(store: FeatureStore, split: Split, final: Mapping[str, object]
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
 
 
+def chosen_json(final: FinalProbe, *, seed: int) -> dict[str, Any]:
+    """What was fitted, as an export's card says it."""
+    return {
+        "taps": list(final.taps),
+        "scaler": final.reading.scaler,
+        "reduction": final.reading.reduction,
+        "probe": final.reading.probe,
+        "parameters": dict(final.parameters),
+        "seed": seed,
+    }
+
+
 def current_card(folder: Path, *, inputs: str) -> dict[str, Any] | None:
     """The card of an export that was made from these inputs, or None."""
     try:

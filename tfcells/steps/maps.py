@@ -20,13 +20,15 @@ from tfcells.maps.mosaic import mosaic
 from tfcells.maps.plots import plot_points, plot_variance
 from tfcells.maps.projector import MAX_AXES, MAX_ROWS, ProjectorFolder, sprite_cell, write_projector
 from tfcells.maps.quality import map_quality
-from tfcells.maps.reduce import principal_components, reduce
+from tfcells.maps.reduce import check_perplexity, principal_components, reduce
 from tfcells.progress import Progress, silent
 
 _AXES: Final = {"pca": ("PC 1", "PC 2"), "tsne": ("t-SNE 1", "t-SNE 2"), "umap": ("UMAP 1", "UMAP 2")}
 _NAMES: Final = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MOSAIC_THUMBNAIL: Final = 72
 _VARIANCE_AXES: Final = 300
+SMALLEST_THUMBNAIL: Final = 4
+LARGEST_THUMBNAIL: Final = 512
 
 Columns = Mapping[str, Sequence[object]]
 
@@ -78,6 +80,7 @@ def draw_map(
         seed: Of the sample and of the method.
         progress: Told how far it is.
     """
+    check_perplexity(perplexity)
     table = store.table(taps)
     rows = stratified_sample(table.labels, max_rows, seed=seed)
     vectors, labels = table.vectors[rows], table.labels[rows]
@@ -133,6 +136,7 @@ def build_projector(
         seed: Of the sample.
         progress: Told how far it is.
     """
+    check_thumbnail(thumbnail)
     table = store.table(taps)
     rows = stratified_sample(table.labels, MAX_ROWS, seed=seed)
     coordinates = principal_components(table.vectors[rows], axes=MAX_AXES).points
@@ -147,6 +151,14 @@ def build_projector(
     return write_projector(
         Path(out), coordinates={"pca": coordinates, **beside}, columns=metadata, thumbnails=thumbnails
     )
+
+
+def check_thumbnail(side: int) -> None:
+    """Raise `RequestError` unless a thumbnail has a side that can be seen and fits a sprite."""
+    if not SMALLEST_THUMBNAIL <= side <= LARGEST_THUMBNAIL:
+        raise RequestError(
+            f"Thumbnails of {side} pixels were asked for. Expected {SMALLEST_THUMBNAIL} to {LARGEST_THUMBNAIL}."
+        )
 
 
 def stratified_sample(labels: Labels, count: int, *, seed: int) -> np.ndarray:
@@ -170,7 +182,9 @@ def stratified_sample(labels: Labels, count: int, *, seed: int) -> np.ndarray:
 def _metadata(store: FeatureStore, columns: Columns) -> dict[str, Sequence[object]]:
     rows = store.rows
     labels = [rows.class_names[label] if label >= 0 else "unlabelled" for label in rows.labels.tolist()]
-    return {"label": labels, **columns, "id": rows.ids, "group": rows.groups, **rows.metadata}
+    own: dict[str, Sequence[object]] = {"label": labels, **columns, "id": rows.ids, "group": rows.groups}
+    taken = {*own, "x", "y"}
+    return own | {f"{name} (given)" if name in taken else name: values for name, values in rows.metadata.items()}
 
 
 def _write_csv(path: Path, store: FeatureStore, rows: np.ndarray, points: Points, columns: Columns) -> None:

@@ -3,9 +3,9 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -63,6 +63,15 @@ def choose_examples(sweep: Sweep, source: PixelSource) -> tuple[list[Example], l
     ]
     misses = [row for row in surest if not predictions.hits[row]][:_MISSES]
     return _examples(sweep, source, hits), _examples(sweep, source, misses)
+
+
+def examples_json(hits: Sequence[Example], misses: Sequence[Example]) -> dict[str, Any]:
+    """What the report says of the pictures it shows, for `results.json`."""
+
+    def facts(example: Example) -> dict[str, Any]:
+        return {name: value for name, value in asdict(example).items() if name != "picture"}
+
+    return {"hits": [facts(example) for example in hits], "misses": [facts(example) for example in misses]}
 
 
 def data_uri(pixels: Pixels) -> str:

@@ -1,18 +1,26 @@
 """Probe a store by itself: a split, a sweep, `results.json` without what only a whole study has."""
 
 import os
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+
+from tfcells.config import StudyConfig
+from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_groups
-from tfcells.images.splits import Split, read_split, split_rows, write_split
+from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows, write_split
 from tfcells.images.table import joined_groups
 from tfcells.probes.predictions import write_predictions
+from tfcells.probes.reading import Space
 from tfcells.probes.sweep import probe_layers
 from tfcells.progress import Progress, silent
-from tfcells.steps.results import probe_json, write_results
+from tfcells.steps.results import probe_json, read_results, write_results
+
+CHECKPOINTS: Final = "sweep"
+"""Folder of finished folds within a run."""
 
 
 def probe_store(
@@ -21,8 +29,9 @@ def probe_store(
     out: str | Path,
     split_file: str | Path | None = None,
     groups_file: str | Path | None = None,
-    probes: Sequence[str] = ("logistic", "knn", "svm", "tree"),
+    space: Space | None = None,
     folds: int = 5,
+    repeats: int = 1,
     seed: int = 0,
     workers: int = -1,
     progress: Progress = silent,
@@ -34,8 +43,9 @@ def probe_store(
         out: Folder to write to.
         split_file: A split to use; one is made where there is none.
         groups_file: Groups to join to those of the store, for a split that is made.
-        probes: Names of probes.
+        space: What is tried; see `probe_layers`.
         folds: Of a split that is made.
+        repeats: How often the nested choice is made.
         seed: Of a split that is made, and of whatever probes draw.
         workers: Processes; -1 for one per core.
         progress: Told how far it is.
@@ -43,18 +53,70 @@ def probe_store(
     Returns:
         What `results.json` holds.
     """
+    check_probe_out(Path(out))
     if split_file is not None:
-        split = read_split(Path(split_file)).aligned_to(store.rows.ids)
+        split = with_reasons(read_split(Path(split_file)).aligned_to(store.rows.ids), store)
     else:
         split = _make_split(store, groups_file, folds=folds, seed=seed)
-    sweep = probe_layers(store, split, probes=probes, seed=seed, workers=worker_count(workers), progress=progress)
-    results = probe_json(store, split, sweep, seed=seed)
     out = Path(out)
+    sweep = probe_layers(
+        store,
+        split,
+        space=space,
+        repeats=repeats,
+        seed=seed,
+        workers=worker_count(workers),
+        checkpoints=out / CHECKPOINTS,
+        progress=progress,
+    )
+    results = probe_json(store, split, sweep, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     write_split(split, out / "split.csv")
     write_predictions(sweep, out / "predictions.csv")
     write_results(out / "results.json", results)
     return results
+
+
+def check_probe_out(out: Path) -> None:
+    """Refuse a folder that cannot be written to, or that holds a whole study, before a long sweep.
+
+    Raises:
+        RequestError: If so.
+    """
+    if (out / "results.json").is_file() and "config" in read_results(out):
+        raise RequestError(f"{out} holds a study, whose results would be lost. Choose another --out.")
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise RequestError(f"{out} cannot be written: {above} is no folder that this user may write to.")
+
+
+def with_reasons(split: Split, store: FeatureStore) -> Split:
+    """A split that was read from a file, with the classes that it leaves out as a whole named."""
+    rows, parts = store.rows, np.array(split.parts, dtype=object)
+    labels = rows.labels
+    without = {
+        name: "every image is marked 'left_out' in the split file"
+        for index, name in enumerate(rows.class_names)
+        if (labels == index).any() and (parts[labels == index] == LEFT_OUT).all()
+    }
+    return replace(split, left_out={**split.left_out, **without})
+
+
+def space_of(config: StudyConfig) -> Space:
+    """What a configuration asks a sweep to try.
+
+    Raises:
+        UnknownNameError: If it names a probe, scaler or parameter that does not exist.
+        RequestError: If a reduction or a number of folds cannot be.
+    """
+    asked = config.probes
+    return Space(
+        probes=asked.kinds,
+        scalers=asked.scalers,
+        reductions=asked.reductions,
+        grids=asked.grids,
+        inner_folds=asked.inner_folds,
+    )
 
 
 def worker_count(asked: int) -> int:
@@ -67,6 +129,10 @@ def _make_split(store: FeatureStore, groups_file: str | Path | None, *, folds: i
     groups: tuple[str, ...] = rows.groups
     if groups_file is not None:
         listed = read_groups(Path(groups_file))
+        known = {*rows.ids, *(entry.id for entry in store.quarantine)}
+        strange = next((id for id in listed if id not in known), None)
+        if strange is not None:
+            raise UnknownNameError(f"id in {groups_file}", strange, rows.ids)
         named = [f"listed {listed[id]}" if id in listed else f"alone {id}" for id in rows.ids]
         groups = joined_groups(rows.ids, [rows.groups, named])
     return split_rows(rows.ids, rows.labels, rows.class_names, groups, folds=folds, seed=seed)

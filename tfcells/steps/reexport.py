@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from tfcells.config import parse_config
+from tfcells.errors import DamageError, RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import read_split
-from tfcells.probes.final import fit_final
-from tfcells.steps.export import card_facts, export_inputs, make_export
+from tfcells.probes.final import refit
+from tfcells.probes.reading import Reading
+from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.pictures import open_source
+from tfcells.steps.probe import space_of
 from tfcells.steps.results import read_results
 
 
@@ -29,11 +32,20 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
     """
     run = Path(run)
     results = read_results(run)
+    if "config" not in results:
+        raise RequestError(f"{run} holds a sweep, not a study. Expected the output folder of `tfcells run`.")
     config = parse_config(results["config"])
     store, split = FeatureStore(run / "features"), read_split(run / "split.csv")
+    if split.digest != results["split"]["digest"] or store.digest != results["store"]["digest"]:
+        raise DamageError(
+            f"{run} holds a split or features that its results.json was not made with: a later run was stopped before "
+            "its end. Let `tfcells run` finish there, then export."
+        )
     best = results["best"]
-    final = fit_final(store, split, taps=best["taps"], kind=best["probe"], seed=config.seed)
-    chosen = {"taps": list(final.taps), "probe": final.kind, "seed": config.seed}
+    reading = Reading(taps=tuple(best["taps"]), scaler=best["scaler"], reduction=best["reduction"], probe=best["probe"])
+    parameters = results["export"]["parameters"]
+    final = refit(store, split, reading, parameters, space=space_of(config), seed=config.seed)
+    chosen = chosen_json(final, seed=config.seed)
     into = Path("saved_models") / config.name if into is None else Path(into)
     card = make_export(
         store,

@@ -10,9 +10,10 @@ from tfcells.config import StudyConfig
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import HOLDOUT, TRAIN, Split
+from tfcells.probes.candidates import score
 from tfcells.probes.crossval import OutOfFold, SweepRows
 from tfcells.probes.summary import confusion_json, interval_json, per_class_json, scores_json, sweep_json
-from tfcells.probes.sweep import Sweep, score
+from tfcells.probes.sweep import Sweep
 from tfcells.stats.intervals import difference_of_independent
 
 FORMAT: Final = 1
@@ -35,12 +36,14 @@ def data_json(store: FeatureStore, split: Split) -> dict[str, Any]:
 
 def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
     """How rows were parted."""
-    parts = split.aligned_to(store.rows.ids).parts
+    aligned = split.aligned_to(store.rows.ids)
+    parts = aligned.parts
     return {
         "folds": int(split.folds.max()) + 1,
         "seed": split.seed,
         "digest": split.digest,
         "train": parts.count(TRAIN),
+        "train_groups": len({group for group, part in zip(aligned.groups, parts, strict=True) if part == TRAIN}),
         "holdout": parts.count(HOLDOUT),
     }
 

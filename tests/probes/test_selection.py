@@ -1,0 +1,128 @@
+"""The nested choice: honest where the best of many is not, and stopped sweeps go on."""
+
+import numpy as np
+import pytest
+
+from tfcells.images.splits import split_rows
+from tfcells.probes import sweep as sweep_module
+from tfcells.probes.reading import Space
+from tfcells.probes.rows import rows_in_use
+from tfcells.probes.sweep import probe_layers, tune
+
+SPACE = Space(probes=("knn",), grids={"knn": {"neighbors": [9, 3]}}, inner_folds=2)
+
+
+def split_of(store, **options):
+    rows = store.rows
+    return split_rows(rows.ids, rows.labels, rows.class_names, rows.groups, **options)
+
+
+def swept(store, **options):
+    return probe_layers(store, split_of(store, folds=3), **{"space": SPACE} | options)
+
+
+def test_the_choice_of_every_fold_has_the_highest_inner_score_there_and_answers_for_the_fold(make_store):
+    sweep = swept(make_store(signal=0.5))
+    selection = sweep.selection
+    assert [choice.fold for choice in selection.choices] == [0, 1, 2]
+    for choice in selection.choices:
+        chosen = next(entry for entry in sweep.candidates if entry.reading == choice.reading)
+        tested = sweep.rows.folds == choice.fold
+        said = selection.predictions.probabilities[tested]
+        np.testing.assert_array_equal(said, chosen.predictions.probabilities[tested])
+        assert choice.parameters == chosen.parameters[choice.fold]
+    assert selection.inner_best == pytest.approx(np.mean([choice.inner for choice in selection.choices]))
+    assert selection.inner_best >= max(entry.inner_best for entry in sweep.candidates) - 1e-12
+    assert selection.optimism == pytest.approx(selection.inner_best - selection.scores.balanced_accuracy.value)
+
+
+def test_baselines_are_never_chosen(make_store):
+    assert all(choice.reading.taps != ("colour",) for choice in swept(make_store(signal=0.0)).selection.choices)
+
+
+def test_without_inner_folds_there_is_no_nested_choice(make_store):
+    sweep = swept(make_store(), space=Space(probes=("knn",), inner_folds=0))
+    assert sweep.selection is None
+    assert sweep.best.inner_best is None
+    assert sweep.best.optimism is None
+
+
+def test_repeats_deal_the_outer_folds_anew(make_store):
+    groups = [f"patient {row // 2}" for row in range(120)]
+    sweep = swept(make_store(groups=groups, signal=0.4), repeats=3)
+    assert len(sweep.selections) == 3
+    assert len({entry.scores.balanced_accuracy.value for entry in sweep.selections}) > 1
+    once = swept(make_store(groups=groups, signal=0.4))
+    assert once.selection.scores.accuracy == sweep.selections[0].scores.accuracy
+
+
+def test_a_stopped_sweep_goes_on_where_it_was_and_ends_the_same(make_store, tmp_path, monkeypatch):
+    store, folder = make_store(), tmp_path / "kept"
+    whole = swept(store)
+    plain, calls = sweep_module.answer_fold, []
+
+    def answer(*arguments, fold, **options):
+        calls.append(fold)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return plain(*arguments, fold=fold, **options)
+
+    monkeypatch.setattr(sweep_module, "answer_fold", answer)
+    with pytest.raises(KeyboardInterrupt):
+        swept(store, checkpoints=folder)
+    assert len(list(folder.iterdir())) == 4
+    resumed = swept(store, checkpoints=folder)
+    assert len(calls) == 5 + 12 - 4  # three sets of layers and colour in three folds
+    for one, other in zip(whole.candidates, resumed.candidates, strict=True):
+        np.testing.assert_array_equal(one.predictions.probabilities, other.predictions.probabilities)
+        assert (one.inner_best, one.parameters) == (other.inner_best, other.parameters)
+    swept(store, checkpoints=folder)
+    assert len(calls) == 13  # nothing is left to do
+
+
+def test_finished_folds_of_another_question_are_not_taken(make_store, tmp_path):
+    store, folder = make_store(), tmp_path / "kept"
+    swept(store, checkpoints=folder)
+    kept = {file.name for file in folder.iterdir()}
+    swept(store, checkpoints=folder, space=Space(probes=("knn",), grids={"knn": {"neighbors": [5]}}, inner_folds=2))
+    swept(store, checkpoints=folder, seed=1)
+    probe_layers(store, split_of(store, folds=3, seed=5), space=SPACE, checkpoints=folder)
+    assert len({file.name for file in folder.iterdir()} - kept) == 3 * len(kept)
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:100], lambda data: b"", lambda data: b"PK" + data[2:][::-1]])
+def test_a_torn_file_is_made_again(make_store, tmp_path, harm):
+    store, folder = make_store(), tmp_path / "kept"
+    before = swept(store, checkpoints=folder)
+    for file in folder.iterdir():
+        file.write_bytes(harm(file.read_bytes()))
+    after = swept(store, checkpoints=folder)
+    np.testing.assert_array_equal(before.best.predictions.probabilities, after.best.predictions.probabilities)
+
+
+def test_processes_change_no_answer(make_store):
+    store = make_store()
+    one, two = swept(store), swept(store, workers=2)
+    for entry, other in zip(one.candidates, two.candidates, strict=True):
+        np.testing.assert_array_equal(entry.predictions.probabilities, other.predictions.probabilities)
+
+
+def test_parameters_of_the_final_probe_are_chosen_on_all_rows(make_store):
+    store = make_store(signal=0.3)
+    _, _, used, rows = rows_in_use(store, split_of(store))
+    best = swept(store).best.reading
+    assert tune(store, used, rows, best, SPACE) in SPACE.parameters("knn")
+    assert tune(store, used, rows, best, Space(probes=("knn",), inner_folds=0)) == {"neighbors": 11}
+
+
+def test_with_random_labels_the_nested_interval_covers_chance_while_the_best_of_many_flatters(make_store):
+    """Of many ways to read noise one looks good on the rows it is picked by."""
+    naive, nested = [], []
+    reductions = tuple(f"pca:{number}" for number in range(1, 5))
+    space = Space(probes=("knn",), grids={"knn": {"neighbors": [1]}}, reductions=reductions, inner_folds=2)
+    for seed in range(4):
+        sweep = swept(make_store(images=90, widths=(8, 9, 10), signal=0.0, seed=seed), space=space)
+        naive.append(sweep.best.scores.accuracy.value)
+        nested.append(sweep.selection.scores.accuracy)
+    assert np.mean([entry.low <= 1 / 3 <= entry.high for entry in nested]) >= 0.75
+    assert np.mean(naive) > np.mean([entry.value for entry in nested]) + 0.05

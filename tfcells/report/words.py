@@ -1,0 +1,19 @@
+"""What the entries of `results.json` are called, in the report and on the terminal alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def title_of(entry: Mapping[str, Any]) -> str:
+    """What a candidate of `results.json` is called."""
+    taps = " + ".join(entry["taps"])
+    return f"{taps} · {read_by(entry)}" if taps else str(entry["probe"])
+
+
+def read_by(entry: Mapping[str, Any]) -> str:
+    """Scaler, reduction and probe of a candidate, without what is usual."""
+    steps = [] if entry["scaler"] in ("standard", "none") else [entry["scaler"]]
+    if entry["reduction"] != "none":
+        amount = entry["reduction"].removeprefix("pca:")
+        steps.append(f"PCA {100 * float(amount):.4g} %" if "." in amount else f"PCA {amount}")
+    return ", ".join([*steps, str(entry["probe"])])
