@@ -14,7 +14,7 @@ import pytest
 
 import tfcells
 from tfcells.config import StudyConfig, parse_config
-from tfcells.errors import RequestError, StaleStoreError
+from tfcells.errors import DamageError, RequestError, StaleStoreError
 from tfcells.study import Study, run_study
 
 SCHEMA = Path(tfcells.__file__).parent / "report" / "results.schema.json"
@@ -54,7 +54,11 @@ def test_every_promised_file_is_there(study: Study) -> None:
         "report.html",
         "results.json",
         "predictions.csv",
+        "review.csv",
         "split.csv",
+        "audit/audit.json",
+        "audit/groups.csv",
+        "audit/pairs.csv",
         "maps/tsne/mosaic.png",
         "maps/pca/variance.png",
         "projector/sprite.png",
@@ -67,6 +71,24 @@ def test_every_promised_file_is_there(study: Study) -> None:
 def test_results_follow_their_schema(study: Study) -> None:
     results = json.loads((study.out / "results.json").read_text())
     jsonschema.validate(results, json.loads(SCHEMA.read_text()))
+
+
+def test_the_export_says_which_parameters_were_chosen(study: Study) -> None:
+    card = json.loads((study.out / "export" / "card.json").read_text())
+    assert card["parameters"] == study.results["export"]["parameters"]
+    assert card["probe"] == study.results["best"]["probe"]
+
+
+def test_an_export_of_files_that_do_not_belong_together_is_refused(study: Study, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "features").symlink_to(study.out / "features")
+    shutil.copy(study.out / "results.json", run)
+    lines = (study.out / "split.csv").read_text().splitlines()
+    (run / "split.csv").write_text("\n".join(line.replace(",holdout,,", ",train,0,") for line in lines) + "\n")
+    with pytest.raises(DamageError, match="a later run was stopped before its end"):
+        tfcells.export_run(run, into=tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_bad_files_are_named_and_the_exit_code_says_so(study: Study) -> None:

@@ -19,6 +19,8 @@ _HOME = {
     "Split": "tfcells.images.splits",
     "StudyConfig": "tfcells.config",
     "TfcellsError": "tfcells.errors",
+    "audit": "tfcells.images.audit",
+    "audit_images": "tfcells.steps.audit",
     "build_projector": "tfcells.steps.maps",
     "cut": "tfcells.backbones.cut",
     "cut_backbone": "tfcells.backbones.cut",
@@ -39,6 +41,7 @@ _HOME = {
     "run_demo": "tfcells.demo",
     "run_study": "tfcells.study",
     "split_table": "tfcells.images.splits",
+    "write_split_files": "tfcells.steps.split",
     "write_sample_folder": "tfcells.images.synthetic.folder",
 }
 

@@ -26,6 +26,7 @@ class ImagesConfig:
         class_names: Names for the numbers in an npz file's labels; for folders, the classes to expect.
         folds: Number of cross-validation folds.
         holdout: Share of the pictures kept aside until the end, whole groups, stratified; 0 for none.
+        audit: Whether copies are looked for; pictures that are confirmed to be copies share a group.
     """
 
     root: str
@@ -33,6 +34,7 @@ class ImagesConfig:
     class_names: tuple[str, ...] | None = None
     folds: int = 5
     holdout: float = 0.0
+    audit: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

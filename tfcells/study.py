@@ -15,16 +15,19 @@ from tfcells.images.splits import Split, split_table, write_split
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.predictions import prediction_columns, write_predictions
+from tfcells.probes.review import review_json, write_review
 from tfcells.probes.rows import check_calibration, rows_marked
 from tfcells.probes.sweep import Sweep, probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.report.page import write_report
+from tfcells.steps.audit import audit_images, audited_groups
 from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.maps import build_projector, check_thumbnail, draw_map
-from tfcells.steps.pictures import choose_examples, examples_json
+from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
 from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
+from tfcells.steps.trust import review_of, shortcuts_of, trust_json
 
 _log = logging.getLogger(__name__)
 RUN_FILES: Final = frozenset({"features", "results.json", "truth.csv"})  # each says: this is a run (or a demo begun)
@@ -35,8 +38,8 @@ class Study:
     """A finished study.
 
     Attributes:
-        out: Its folder: `report.html`, `results.json`, `predictions.csv`, `split.csv`, `features/`, `maps/`,
-            `projector/`, `export/`.
+        out: Its folder: `report.html`, `results.json`, `predictions.csv`, `review.csv`, `split.csv`, `audit/`,
+            `features/`, `maps/`, `projector/`, `export/`.
         results: What `results.json` holds.
     """
 
@@ -76,6 +79,14 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     _, class_names, _, rows = rows_marked(table, split)
     check_calibration(rows, class_names, space.probes)
     store = extract(table, extraction_of(config), into=out / "features", progress=progress)
+    audited = None
+    if config.images.audit:
+        audited = audit_images(
+            table, out=out / "audit", store=store, workers=worker_count(config.probes.workers), progress=progress
+        )
+        table = audited_groups(table, out / "audit")
+        split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+        store = extract(table, extraction_of(config), into=store.path, progress=progress)  # only groups are new
     sweep = probe_layers(
         store,
         split,
@@ -90,15 +101,23 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed)
     holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
     results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
+    workers = worker_count(config.probes.workers)
+    results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, progress=progress)
+    results["shortcuts"] = shortcuts_of(table, sweep, workers=workers, progress=progress)
+    results["audit"] = audited
+    reviews = review_of(sweep)
+    results["review"] = review_json(reviews)
     results["maps"] = _draw(config, store, sweep, table.source, out, progress)
     results["export"] = _export(config, store, split, final, results, table.source, out)
     hits, misses = choose_examples(sweep, table.source)
+    doubted = review_pictures(reviews, table.source)
     results["examples"] = examples_json(hits, misses)
     # All together at the end: a run that was stopped leaves the files of the one before.
     write_split(split, out / "split.csv")
     write_predictions(sweep, out / "predictions.csv")
+    write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)
-    write_report(out / "report.html", results, hits=hits, misses=misses, maps=out / "maps")
+    write_report(out / "report.html", results, hits=hits, misses=misses, doubted=doubted, maps=out / "maps")
     return Study(out=out, results=results)
 
 

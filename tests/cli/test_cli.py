@@ -1,5 +1,6 @@
 """The command line: exit codes, messages, streams. Verbs that need a network use a small one with random weights."""
 
+import csv
 import json
 import resource
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tfcells.cli.main import build_parser, main
 from tfcells.features.store import FeatureStore
@@ -41,7 +43,19 @@ def test_help_answers_in_half_a_second() -> None:
 
 
 def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in ("demo", "run", "layers", "extract", "probe", "map", "projector", "export", "predict"):
+    for verb in (
+        "demo",
+        "run",
+        "audit",
+        "split",
+        "layers",
+        "extract",
+        "probe",
+        "map",
+        "projector",
+        "export",
+        "predict",
+    ):
         with pytest.raises(SystemExit, match="0"):
             build_parser().parse_args([verb, "--help"])
         assert "--json" in capsys.readouterr().out
@@ -184,6 +198,53 @@ def test_probe_writes_results_and_prints_a_table(
     assert main([*again, "--split", str(tmp_path / "p" / "split.csv"), "--json"]) == 0
     first = json.loads((tmp_path / "p" / "results.json").read_text())
     assert json.loads(capsys.readouterr().out)["best"] == first["best"]
+
+
+def test_an_audit_finds_copies_and_contradictions_and_a_split_keeps_them_together(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "cells"
+    shutil.copytree(cell_folder, root)
+    original = sorted((root / "lymphocyte").iterdir())[0]
+    with Image.open(original) as picture:
+        picture.transpose(Image.Transpose.ROTATE_90).save(root / "platelet" / "turned.png")
+    (root / "platelet" / "note.jpg").write_text("not a picture")
+    assert main(["audit", str(root), "--out", str(tmp_path / "audit"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    facts = json.loads(out)
+    assert "local features alone" in err
+    copy, source = "platelet/turned.png", f"lymphocyte/{original.name}"
+    with (tmp_path / "audit" / "pairs.csv").open(newline="") as file:
+        assert {copy, source} in [{row["id_a"], row["id_b"]} for row in csv.DictReader(file)]
+    assert any({copy, source} <= set(entry["labels"]) for entry in facts["label_conflicts"])
+    with (tmp_path / "audit" / "groups.csv").open(newline="") as file:
+        group_of = {row["id"]: row["group"] for row in csv.DictReader(file)}
+    assert len(group_of) == 37 and group_of[copy] == group_of[source]
+    words = ["split", str(root), "--groups", str(tmp_path / "audit" / "groups.csv"), "--folds", "3"]
+    assert main([*words, "--holdout", "0.15", "--validation", "0.15", "--out", str(tmp_path / "split"), "--json"]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == json.loads((tmp_path / "split" / "split.json").read_text())
+    with (tmp_path / "split" / "split.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert {row["split"] for row in rows.values()} == {"train", "validation", "holdout"}
+    assert (rows[copy]["split"], rows[copy]["fold"]) == (rows[source]["split"], rows[source]["fold"])
+
+
+def test_an_audit_compares_neighbours_among_features_too(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", str(cell_folder), "--out", str(tmp_path / "audit"), "--store", str(make_store().path)]
+    assert main(words) == 2  # features of other pictures
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_split_that_cannot_be_made_says_why(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["split", str(cell_folder), "--out", str(tmp_path / "split"), "--holdout", "0.6", "--validation", "0.5"]
+    assert main(words) == 2
+    assert "holdout + validation = 1.1 given. Expected a share from 0 to less than 1." in capsys.readouterr().err
+    assert not (tmp_path / "split").exists()
 
 
 def test_groups_of_images_that_are_not_there_exit_2(

@@ -12,13 +12,17 @@ from PIL import Image
 
 from tfcells.config import ImagesConfig, StudyConfig
 from tfcells.features.store import FeatureStore
+from tfcells.images.cues import Cues
 from tfcells.images.splits import split_rows
 from tfcells.probes.final import ask_holdout, fit_final
 from tfcells.probes.reading import Space
+from tfcells.probes.review import review_json
+from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
 from tfcells.probes.sweep import probe_layers
 from tfcells.steps.maps import draw_map
 from tfcells.steps.probe import probe_store
 from tfcells.steps.results import holdout_json, study_json
+from tfcells.steps.trust import review_of, trust_json
 
 SPACE = Space(probes=("logistic", "tree"))
 Kept = dict[str, Any]
@@ -72,6 +76,18 @@ def studied(store: FeatureStore, out: Path) -> dict[str, Any]:
         method: draw_map(store, taps=sweep.best.taps, method=method, out=out / method, source=None).facts
         for method in ("pca", "tsne")
     }
+    results |= trust_json(store, split, sweep, seed=0)
+    results["review"] = review_json(review_of(sweep))
+    cues = Cues(
+        ids=sweep.ids,
+        values={"order": np.arange(len(sweep.ids), dtype=np.float64)[:, None]},
+        columns={"order": ("number",)},
+        absent={"jpeg": "the images are arrays"},
+    )
+    results["shortcuts"] = shortcuts_json(
+        probe_shortcuts(cues, sweep.ids, sweep.rows, deep=sweep.best.predictions, permutations=99)
+    )
+    results["audit"] = None
     results["maps"] = {**drawn, "projector": {"rows": 150, "thumbnail": 64}}
     parity = {"pictures": 16, "largest_difference": 3.1e-7, "allowed": 1e-5}
     results["export"] = {

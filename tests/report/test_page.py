@@ -55,7 +55,7 @@ class Page(HTMLParser):
 def write(tmp_path, maps):
     def written(results, *, hits=(Shown(),), misses=(Shown(),)):
         path = tmp_path / "report.html"
-        write_report(path, results, hits=hits, misses=misses, maps=maps)
+        write_report(path, results, hits=hits, misses=misses, doubted={}, maps=maps)
         return path.read_text(encoding="utf-8")
 
     return written
@@ -89,7 +89,7 @@ def text(write, results, kept):
 def test_every_tag_is_closed_once_and_in_order(text):
     page = Page(text)
     assert (page.open, page.wrong) == ([], [])
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 8
     assert page.tags.count("h1") == 1
 
 
@@ -130,7 +130,7 @@ def test_hostile_names_are_shown_and_not_obeyed(write, results):
 def test_class_names_stand_in_the_figures_too(write, results):
     text = write(rename(results, "class 1", "Zelle $\\frac$ & <b>"))
     figures = "".join(re.findall(r"<svg.*?</svg>", text, re.S))
-    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 5  # counts, and twice per confusion
+    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 6  # counts, ROC, and twice per confusion
 
 
 def test_every_percentage_comes_from_the_results(text, results):
@@ -252,6 +252,28 @@ def test_colour_that_cannot_be_told_from_the_best_is_warned_of(results):
     best_probe["tied_with_best"] = True
     (warning,) = found(results, "colour alone")
     assert warning.startswith(f"colour · {best_probe['probe']} cannot be told from the best candidate")
+
+
+def test_a_shortcut_a_leak_and_a_contradiction_are_warned_of(results):
+    assert (
+        not found(results, "Shortcut") and not found(results, "Leak tax") and not found(results, "more than one class")
+    )
+    number = {"value": 0.7, "low": 0.6, "high": 0.8}
+    results["shortcuts"]["cues"][0] |= {"cue": "size", "warns": True, "balanced_accuracy": number, "share": number}
+    (warning,) = found(results, "Shortcut")
+    assert warning.startswith(
+        "Shortcut: size alone tells classes apart with 70.0\u00a0% (60.0 to 80.0) balanced accuracy,"
+    )
+    results["leak_tax"] |= {"tax": {"value": 0.1, "low": 0.05, "high": 0.15}}
+    (warning,) = found(results, "Leak tax")
+    assert "+10.0 (+5.0 to +15.0) points more accuracy" in warning
+    results["audit"] = {"label_conflicts": [{"group": "a", "labels": {}, "exact": True}]}
+    assert found(results, "more than one class")[0].startswith("1 group of copies holds more than one class")
+
+
+def test_what_can_be_trusted_is_on_the_page(text):
+    for words in ("Without looking at the cell", "Leak tax", "Prediction sets that promise 90 %", "More labels"):
+        assert words in text
 
 
 def test_numbers_are_written_for_people():

@@ -22,9 +22,13 @@ REQUIRED = (
     "concatenation",
     "confusion",
     "per_class",
+    "probabilities",
+    "leak_tax",
+    "learning_curve",
+    "review",
     "store",
 )
-OF_A_STUDY = ("study", "holdout", "maps", "export", "examples", "config")
+OF_A_STUDY = ("study", "holdout", "maps", "export", "examples", "shortcuts", "audit", "config")
 SCHEMA = json.loads(Path(tfcells.report.__file__).with_name("results.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 
@@ -95,6 +99,8 @@ FREE = {
     "classes",
     "left_out",
     "versions",
+    "absent",
+    "audit",
     "taps",
     "config",
     "parameters",

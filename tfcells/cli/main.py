@@ -104,6 +104,26 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--plan", action="store_true", help="print bytes, time and memory, and stop")
 
 
+def _audit(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("images", metavar="DIR")
+    verb.add_argument("--out", required=True, metavar="DIR2")
+    source = verb.add_mutually_exclusive_group()
+    source.add_argument("--store", metavar="STORE", help="features whose nearest neighbours are compared too")
+    source.add_argument("--backbone", metavar="B", help="extract such features first, into DIR2/features")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help="of --backbone (default: imagenet)")
+    verb.add_argument("--seed", type=int, default=0)
+
+
+def _split(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("images", metavar="DIR")
+    verb.add_argument("--out", required=True, metavar="DIR2")
+    verb.add_argument("--groups", metavar="CSV", help="columns id and group; an audit writes such a file")
+    verb.add_argument("--folds", type=int, default=5)
+    verb.add_argument("--holdout", type=float, default=0.0, metavar="SHARE", help="kept aside until the end")
+    verb.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help="kept for choices in training")
+    verb.add_argument("--seed", type=int, default=0)
+
+
 def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
     verb.add_argument("--out", required=True, metavar="DIR")
@@ -151,6 +171,8 @@ def _predict(verb: argparse.ArgumentParser) -> None:
 _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "demo": ("the whole study on generated sample images, offline, in a few minutes", _demo),
     "run": ("one study from a config; every field can be overridden", _run),
+    "audit": ("copies, contradicting classes and odd images in a folder; writes groups", _audit),
+    "split": ("a stratified split that parts no group, as a file", _split),
     "layers": ("what a backbone can be tapped at: names, shapes, parameters, bytes per image", _layers),
     "extract": ("features of a folder of images into a store; prints the plan first", _extract),
     "probe": ("how well the features of a store tell classes apart, with intervals", _probe),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tfcells.features.store import FeatureStore
     from tfcells.study import Study
 
+_SHOWN: Final = 10
+
 Options = argparse.Namespace
 Overrides = Mapping[str, str]
 
@@ -49,6 +51,62 @@ def run(options: Options, overrides: Overrides) -> int:
     study = run_study(config, out=out, progress=progress_bars(quiet=options.quiet))
     _show_study(study, options)
     return study.exit_code
+
+
+def audit(options: Options, _: Overrides) -> int:
+    """`tfcells audit DIR`: exit code 1 if some image was quarantined."""
+    from tfcells.images.readers import read_images
+
+    progress = progress_bars(quiet=options.quiet)
+    table = read_images(options.images, progress=progress)
+    name_quarantine(table.quarantine)
+    from tfcells.features.extract import Extraction
+    from tfcells.steps.audit import audit_images
+
+    extraction = None
+    if options.backbone:
+        extraction = Extraction(backbone=options.backbone, weights=options.weights, taps=(), pooling="mean")
+    elif not options.store:
+        say("without --store or --backbone, candidates come from pixel digests and local features alone")
+    facts = audit_images(
+        table,
+        out=Path(options.out),
+        store=_complete_store(options.store) if options.store else None,
+        extraction=extraction,
+        seed=options.seed,
+        progress=progress,
+    )
+    if options.json:
+        print_json(facts)
+    else:
+        print("\n".join(_audit_lines(facts, Path(options.out))))
+    return 1 if table.quarantine else 0
+
+
+def split(options: Options, _: Overrides) -> int:
+    """`tfcells split DIR`: exit code 1 if some image was quarantined or a class left out."""
+    from tfcells.images.readers import read_images
+    from tfcells.images.splits import split_table
+    from tfcells.steps.split import write_split_files
+
+    table = read_images(
+        options.images,
+        groups=Path(options.groups) if options.groups else None,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    name_quarantine(table.quarantine)
+    made = split_table(
+        table, folds=options.folds, holdout=options.holdout, validation=options.validation, seed=options.seed
+    )
+    facts = write_split_files(made, options.out)
+    for name, reason in made.left_out.items():
+        say(f"class {name} left out: {reason}")
+    if options.json:
+        print_json(facts)
+    else:
+        parts = ", ".join(f"{count:,} {part}" for part, count in facts["parts"].items())
+        print(f"{parts} in {options.out}/split.csv, {facts['groups']:,} groups, digest {facts['digest']}")
+    return 1 if table.quarantine or made.left_out else 0
 
 
 def layers(options: Options, _: Overrides) -> int:
@@ -249,9 +307,28 @@ def predict(options: Options, _: Overrides) -> int:
     return 1 if answers.quarantine else 0
 
 
+def _audit_lines(facts: Mapping[str, Any], out: Path) -> list[str]:
+    """What a person wants to know of an audit first."""
+    pairs = ", ".join(f"{count:,} {kind}" for kind, count in facts["pairs"].items())
+    lines = [
+        f"{facts['images']:,} images in {facts['groups']:,} groups; pairs: {pairs}",
+        f"{len(facts['label_conflicts']):,} groups hold more than one class",
+    ]
+    lines += [
+        f"  {entry['group']}: {', '.join(sorted(set(entry['labels'].values())))}"
+        for entry in facts["label_conflicts"][:_SHOWN]
+    ]
+    lines += [f"odd: {entry['id']}: {entry['reason']}" for entry in facts["odd"][:_SHOWN]]
+    if len(facts["odd"]) > _SHOWN:
+        lines.append(f"and {len(facts['odd']) - _SHOWN:,} more odd images in audit.json")
+    return [*lines, f"{out}/groups.csv, {out}/pairs.csv, {out}/audit.json"]
+
+
 VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "demo": demo,
     "run": run,
+    "audit": audit,
+    "split": split,
     "layers": layers,
     "extract": extract,
     "probe": probe,

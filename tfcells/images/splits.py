@@ -19,6 +19,7 @@ Parts = Int64[np.ndarray, " images"]
 
 TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
+VALIDATION: Final = "validation"
 LEFT_OUT: Final = "left_out"
 _LONGEST_FOLD: Final = 9  # letters of a fold's number
 
@@ -109,7 +110,7 @@ class Split:
 
     Attributes:
         ids: Row identities.
-        parts: Per row `train`, `holdout` or `left_out` (its class is too small to be tested).
+        parts: Per row `train`, `holdout`, `validation` or `left_out` (its class is too small to be tested).
         folds: int64 of shape (images,): the fold in which a `train` row is tested; -1 for the others.
         groups: Group name per row; never on both sides of anything.
         seed: What the dealing was seeded with.
@@ -165,6 +166,7 @@ def split_rows(
     *,
     folds: int = 5,
     holdout: float = 0.0,
+    validation: float = 0.0,
     seed: int = 0,
 ) -> Split:
     """Keep a holdout aside and deal the rest into folds, stratified by class, groups never parted.
@@ -180,6 +182,7 @@ def split_rows(
         groups: Group name per row.
         folds: Number of folds, at least 2.
         holdout: Share of the usable rows to keep aside, 0 (none) to less than 1.
+        validation: Share to keep for choices that are made while something is trained; 70/15/15 is 0.15 of both.
         seed: Seed of both dealings.
 
     Raises:
@@ -187,16 +190,21 @@ def split_rows(
     """
     if folds < 2:
         raise RequestError(f"folds = {folds} given. Expected 2 or more.")
-    if not 0 <= holdout < 1:
-        raise RequestError(f"holdout = {holdout} given. Expected a share from 0 to less than 1.")
+    shares_aside = {"holdout": holdout, "validation": validation, "holdout + validation": holdout + validation}
+    for name, share in shares_aside.items():
+        if not 0 <= share < 1:
+            raise RequestError(f"{name} = {share} given. Expected a share from 0 to less than 1.")
     codes = codes_of(groups)
-    left_out = _too_small(labels, class_names, codes, needed=folds + (holdout > 0))
+    aside = [(part, share) for part, share in ((HOLDOUT, holdout), (VALIDATION, validation)) if share]
+    left_out = _too_small(labels, class_names, codes, needed=folds + len(aside))
     kept = _usable(labels, class_names, left_out, folds)
     parts = np.full(len(ids), LEFT_OUT, dtype=object)
     parts[kept] = TRAIN
-    if holdout:
-        side = assign_parts(labels[kept], codes[kept], shares=[1 - holdout, holdout], seed=seed, least=[folds, 1])
-        parts[np.flatnonzero(kept)[side == 1]] = HOLDOUT
+    if aside:
+        shares = [1 - holdout - validation, *(share for _, share in aside)]
+        side = assign_parts(labels[kept], codes[kept], shares=shares, seed=seed, least=[folds, *[1] * len(aside)])
+        for number, (part, _) in enumerate(aside, 1):
+            parts[np.flatnonzero(kept)[side == number]] = part
     learning = parts == TRAIN
     fold_of = np.full(len(ids), -1, dtype=np.int64)
     # Another seed than the holdout's: the same one would deal ties in the same order twice.
@@ -209,9 +217,20 @@ def split_rows(
     return Split(ids=ids, parts=tuple(parts), folds=fold_of, groups=tuple(groups), seed=seed, left_out=left_out)
 
 
-def split_table(table: ImageTable, *, folds: int = 5, holdout: float = 0.0, seed: int = 0) -> Split:
+def split_table(
+    table: ImageTable, *, folds: int = 5, holdout: float = 0.0, validation: float = 0.0, seed: int = 0
+) -> Split:
     """Split an `ImageTable`; see `split_rows`."""
-    return split_rows(table.ids, table.labels, table.class_names, table.groups, folds=folds, holdout=holdout, seed=seed)
+    return split_rows(
+        table.ids,
+        table.labels,
+        table.class_names,
+        table.groups,
+        folds=folds,
+        holdout=holdout,
+        validation=validation,
+        seed=seed,
+    )
 
 
 def write_split(split: Split, path: Path) -> None:
@@ -226,8 +245,8 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path) -> Split:
     """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
 
-    `split` is `train`, `holdout` or anything else for rows that are left out; `fold` is a number from 0 for `train`
-    rows; `group` may be missing, then every row is its own.
+    `split` is `train`, `holdout`, `validation` or anything else for rows that are left out; `fold` is a number from 0
+    for `train` rows; `group` may be missing, then every row is its own.
 
     Raises:
         RequestError: If the file is not of that form, or names a row twice, or parts a group by parts or folds.
@@ -252,7 +271,7 @@ def read_split(path: Path) -> Split:
         raise RequestError(f"{path} has {twice[0]} more than once. Expected one row per id.")
     split = Split(
         ids=tuple(row["id"] for row in rows),
-        parts=tuple(row["split"] if row["split"] in (TRAIN, HOLDOUT) else LEFT_OUT for row in rows),
+        parts=tuple(row["split"] if row["split"] in (TRAIN, HOLDOUT, VALIDATION) else LEFT_OUT for row in rows),
         folds=np.array(folds, dtype=np.int64),
         groups=tuple(row.get("group") or row["id"] for row in rows),
         seed=0,
@@ -276,7 +295,7 @@ def _check_groups(split: Split, path: Path) -> None:
         if side_of.setdefault(group, (part, fold)) != (part, fold):
             raise RequestError(
                 f"{path} parts the group {group!r}: {id} is in {part} {fold if fold >= 0 else ''}".rstrip()
-                + ", others of its group are not. Expected every group on one side; `tfcells probe` writes such a file."
+                + ", others of its group are not. Expected every group on one side; `tfcells split` writes such a file."
             )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _BLUE: Final = "#0072B2"
 _GREY: Final = "#9AA0A6"
 _INK: Final = "#202124"
+_MOST_NAMED: Final = 12  # lines in a legend
 
 
 def plot_candidates(candidates: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]) -> Figure:
@@ -85,3 +86,73 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
 def _plain_text(name: str) -> str:
     """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
     return name.replace("$", r"\$")
+
+
+def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
+    """Accuracy against confidence, bin by bin with 95 % intervals; on the line, probabilities mean what they say."""
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    area = figure.subplots()
+    area.plot([0, 1], [0, 1], color=_GREY, linewidth=0.9, linestyle="--")
+    known = [entry for entry in bins if entry["count"] and entry["accuracy"] is not None]
+    for entry in known:
+        area.plot([entry["confidence"]] * 2, [entry["low"], entry["high"]], color=_BLUE, linewidth=1.6, alpha=0.5)
+    area.plot([entry["confidence"] for entry in known], [entry["accuracy"] for entry in known], "o-", color=_BLUE)
+    area.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy (95 % interval)")
+    _quiet(area)
+    return figure
+
+
+def plot_abstention(curve: Sequence[Mapping[str, Any]]) -> Figure:
+    """Accuracy of the images that are answered, against their share; a band of 95 % intervals."""
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    area = figure.subplots()
+    known = [entry for entry in curve if entry["accuracy"] is not None]
+    share = [entry["coverage"] for entry in known]
+    low, high = [entry["low"] for entry in known], [entry["high"] for entry in known]
+    area.fill_between(share, low, high, color=_BLUE, alpha=0.2, linewidth=0)
+    area.plot(share, [entry["accuracy"] for entry in known], color=_BLUE)
+    area.set(xlim=(0, 1), xlabel="share of images answered, the surest first", ylabel="accuracy (95 % interval)")
+    area.set_ylim(min([*low, 0.9]) - 0.02, 1.0)
+    _quiet(area)
+    return figure
+
+
+def plot_roc(classes: Sequence[Mapping[str, Any]]) -> Figure:
+    """ROC curves, one class against the rest each; lines are named where they are fewer than a legend can hold."""
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    area = figure.subplots()
+    for entry in (entry for entry in classes if entry["roc"]):
+        label = f"{_plain_text(entry['class'])} {entry['auc']['value']:.3f}"
+        area.plot(entry["roc"]["false_positive_rate"], entry["roc"]["true_positive_rate"], linewidth=1.2, label=label)
+    area.plot([0, 1], [0, 1], color=_GREY, linewidth=0.9, linestyle="--")
+    area.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="false positive rate", ylabel="true positive rate")
+    _quiet(area)
+    if 0 < len(classes) <= _MOST_NAMED:
+        area.legend(fontsize=7, loc="lower right", frameon=False, title="class, AUC", title_fontsize=7)
+    return figure
+
+
+def plot_learning(curve: Mapping[str, Any]) -> Figure:
+    """Accuracy against the number of images learned from, and what the curve promises beyond, with its interval."""
+    figure = Figure(figsize=(6.0, 3.4), layout="constrained")
+    area = figure.subplots()
+    points, beyond = curve["points"], curve["predicted"]
+    area.plot([entry["rows"] for entry in points], [entry["accuracy"] for entry in points], "o-", color=_BLUE)
+    last = points[-1]
+    area.plot(
+        [last["rows"], *(entry["rows"] for entry in beyond)],
+        [last["accuracy"], *(entry["value"] for entry in beyond)],
+        color=_BLUE,
+        linestyle=":",
+    )
+    for entry in beyond:
+        area.plot([entry["rows"]] * 2, [entry["low"], entry["high"]], color=_BLUE, linewidth=1.6, alpha=0.5)
+    area.set(xscale="log", xlabel="images learned from", ylabel="accuracy")
+    _quiet(area)
+    return figure
+
+
+def _quiet(area: "Axes") -> None:
+    area.grid(color="#E8EAED", linewidth=0.8)
+    area.set_axisbelow(True)
+    area.spines[["top", "right"]].set_visible(False)

@@ -11,7 +11,15 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tfcells.report.figures import plot_candidates, plot_class_counts, plot_confusion
+from tfcells.report.figures import (
+    plot_abstention,
+    plot_candidates,
+    plot_class_counts,
+    plot_confusion,
+    plot_learning,
+    plot_reliability,
+    plot_roc,
+)
 from tfcells.report.words import read_by, title_of
 
 _MOSAIC_WIDTH: Final = 1800
@@ -40,6 +48,7 @@ def write_report(
     *,
     hits: Sequence[ExamplePicture],
     misses: Sequence[ExamplePicture],
+    doubted: Mapping[str, str],
     maps: Path,
 ) -> None:
     """Write the page.
@@ -49,6 +58,7 @@ def write_report(
         results: What `results.json` holds; no number comes from elsewhere.
         hits: The surest right answers.
         misses: The surest wrong ones.
+        doubted: Data URIs of rows of the review list, by id; rows without a picture are not shown.
         maps: Folder with `<method>/map.png` and `<method>/mosaic.png`.
     """
     environment = Environment(
@@ -74,6 +84,7 @@ def write_report(
         maps={method: _map_pictures(maps / method) for method in ("tsne", "pca") if (maps / method).is_dir()},
         hits=hits,
         misses=misses,
+        doubted=doubted,
         shown_quarantine=_SHOWN_QUARANTINE,
     )
     path.write_text(text, encoding="utf-8")
@@ -115,6 +126,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
     for name, reason in data["left_out"].items():
         found.append(f"Class {name} is left out of the probes: {reason}.")
+    found += _trust_warnings(results)
     colour = best_baseline(results)
     if colour is not None and colour["tied_with_best"]:
         found.append(
@@ -131,7 +143,33 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def percent(number: Mapping[str, float]) -> str:
+def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
+    """What the audit, the shortcut probes and the leak tax have to say."""
+    found = []
+    for cue in results["shortcuts"]["cues"]:
+        if cue["warns"]:
+            share = f", {percent(cue['share'])} of what the features tell above chance" if cue["share"] else ""
+            found.append(
+                f"Shortcut: {cue['cue']} alone tells classes apart with {percent(cue['balanced_accuracy'])} balanced "
+                f"accuracy{share}. It is no part of the cell: what is measured may be how images were made."
+            )
+    audit = results["audit"]
+    if audit is not None and audit["label_conflicts"]:
+        count = len(audit["label_conflicts"])
+        found.append(
+            f"{count:,} group{'s' if count > 1 else ''} of copies hold{'' if count > 1 else 's'} more than one class; "
+            "see audit/audit.json."
+        )
+    leak = results["leak_tax"]
+    if leak is not None and leak["tax"] is not None and leak["tax"]["low"] > 0:
+        found.append(
+            f"Leak tax: folds that part groups would have shown {points(leak['tax'])} points more accuracy. Numbers "
+            "here are those of whole groups."
+        )
+    return found
+
+
+def percent(number: Mapping[str, float | int]) -> str:
     """A share with its interval: `91.6 % (90.3 to 92.8)`."""
     return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f} to {100 * number['high']:.1f})"
 
@@ -156,6 +194,12 @@ def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
     if results["holdout"] is not None:
         held = results["holdout"]["confusion"]
         figures["holdout"] = plot_confusion(held["counts"], held["classes"], title="Holdout")
+    told = results["probabilities"]
+    figures["reliability"] = plot_reliability(told["calibration"]["bins"])
+    figures["abstention"] = plot_abstention(told["abstention"]["curve"])
+    figures["roc"] = plot_roc(told["auc"]["classes"])
+    if results["learning_curve"] is not None:
+        figures["learning"] = plot_learning(results["learning_curve"])
     return {name: _svg(figure) for name, figure in figures.items()}
 
 

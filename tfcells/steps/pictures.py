@@ -16,6 +16,7 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_images
 from tfcells.images.sources import FolderSource, PixelSource
 from tfcells.images.thumbnails import read_thumbnails
+from tfcells.probes.review import ReviewList
 from tfcells.probes.sweep import Sweep
 
 _EXAMPLE_SIDE: Final = 120
@@ -72,6 +73,13 @@ def examples_json(hits: Sequence[Example], misses: Sequence[Example]) -> dict[st
         return {name: value for name, value in asdict(example).items() if name != "picture"}
 
     return {"hits": [facts(example) for example in hits], "misses": [facts(example) for example in misses]}
+
+
+def review_pictures(reviews: ReviewList, source: PixelSource, *, limit: int = _MISSES) -> dict[str, str]:
+    """Thumbnails of the first rows of a review list as data URIs, by id."""
+    ids = [row.id for row in reviews.rows[:limit]]
+    pictures = read_thumbnails(source, ids, side=_EXAMPLE_SIDE)
+    return {id: data_uri(picture) for id, picture in zip(ids, pictures, strict=True)}
 
 
 def data_uri(pixels: Pixels) -> str:

@@ -15,9 +15,11 @@ from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows, write
 from tfcells.images.table import joined_groups
 from tfcells.probes.predictions import write_predictions
 from tfcells.probes.reading import Space
+from tfcells.probes.review import review_json, write_review
 from tfcells.probes.sweep import probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.steps.results import probe_json, read_results, write_results
+from tfcells.steps.trust import review_of, trust_json
 
 CHECKPOINTS: Final = "sweep"
 """Folder of finished folds within a run."""
@@ -36,7 +38,9 @@ def probe_store(
     workers: int = -1,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Cross-validate every tap of a store; writes `results.json`, `predictions.csv` and `split.csv` to `out`.
+    """Cross-validate every tap of a store.
+
+    Writes `results.json`, `predictions.csv`, `review.csv` and `split.csv` to `out`.
 
     Args:
         store: Features.
@@ -69,10 +73,16 @@ def probe_store(
         checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
-    results = probe_json(store, split, sweep, seed=seed)
+    reviews = review_of(sweep)
+    results = {
+        **probe_json(store, split, sweep, seed=seed),
+        **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), progress=progress),
+        "review": review_json(reviews),
+    }
     out.mkdir(parents=True, exist_ok=True)
     write_split(split, out / "split.csv")
     write_predictions(sweep, out / "predictions.csv")
+    write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)
     return results
 

@@ -1,0 +1,97 @@
+"""Audit a collection: files a person and `tfcells probe --groups` can read, kept while the pictures stay the same."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from tfcells.errors import RequestError
+from tfcells.features.extract import Extraction, extract
+from tfcells.features.store import FeatureStore
+from tfcells.images.audit import Embeddings, audit, write_audit
+from tfcells.images.readers import read_groups
+from tfcells.images.table import ImageTable
+from tfcells.progress import Progress, silent
+
+AUDIT: Final = "audit.json"
+GROUPS: Final = "groups.csv"
+_INPUTS: Final = "inputs.json"
+
+
+def audit_images(
+    table: ImageTable,
+    *,
+    out: str | Path,
+    store: FeatureStore | None = None,
+    extraction: Extraction | None = None,
+    workers: int = 2,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Find copies, contradicting classes and odd pictures; writes `audit.json`, `groups.csv` and `pairs.csv`.
+
+    Args:
+        table: The pictures.
+        out: Folder to write to; an audit of the same pictures that lies there is kept.
+        store: Features of the pictures, whose nearest neighbours are compared too.
+        extraction: Makes such features, in `out/features`, where there is no store.
+        workers: Threads.
+        seed: See `tfcells.images.audit.audit`.
+        progress: Told how far it is.
+
+    Returns:
+        What `audit.json` holds.
+
+    Raises:
+        RequestError: If the store is of other pictures, or `out` cannot be written.
+    """
+    out = Path(out)
+    if store is None and extraction is not None:
+        store = extract(table, extraction, into=out / "features", progress=progress)
+    inputs = _identity(table, store, seed)
+    if _kept(out, inputs):
+        return _read(out)
+    embeddings = None if store is None else embeddings_of(store)
+    found = audit(table, embeddings=embeddings, workers=workers, seed=seed, progress=progress)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise RequestError(f"{out} cannot be written: {fault.strerror}.") from fault
+    write_audit(found, out)
+    (out / _INPUTS).write_text(json.dumps(inputs), encoding="utf-8")
+    return _read(out)
+
+
+def audited_groups(table: ImageTable, out: Path) -> ImageTable:
+    """The table with the groups of its audit joined to the ones it has."""
+    return table.with_groups(read_groups(out / GROUPS))
+
+
+def embeddings_of(store: FeatureStore) -> Embeddings:
+    """The store's last tap, one vector per picture; the mean over places where it was not pooled."""
+    vectors = store.array(store.taps[-1])
+    if vectors.ndim > 2:
+        vectors = vectors.reshape(len(vectors), -1, vectors.shape[-1]).mean(axis=1)
+    return Embeddings(ids=store.rows.ids, vectors=np.asarray(vectors, dtype=np.float32))
+
+
+def _identity(table: ImageTable, store: FeatureStore | None, seed: int) -> dict[str, Any]:
+    rows = sorted(zip(table.ids, table.digests, table.labels.tolist(), strict=True))
+    text = json.dumps([rows, table.class_names, table.quarantine], ensure_ascii=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"format": 1, "pictures": digest, "store": None if store is None else store.digest, "seed": seed}
+
+
+def _kept(out: Path, inputs: dict[str, Any]) -> bool:
+    try:
+        known = json.loads((out / _INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(known == inputs and (out / AUDIT).is_file() and (out / GROUPS).is_file())
+
+
+def _read(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / AUDIT).read_text(encoding="utf-8"))
+    return found
