@@ -38,6 +38,8 @@ imports: $(INSTALLED)
 # The slow figures of benchmarks/RESULTS.md; see benchmarks/README.md for what each needs.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/simulations.py
+	$(BIN)/python benchmarks/shortcuts.py
 
 # For Python >= 3.11 on Linux, x86-64 and aarch64, with hashes; needs uv, and only when dependencies change.
 lock:

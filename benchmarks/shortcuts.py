@@ -1,7 +1,7 @@
 """Are planted shortcuts found, sound collections left alone, wrong labels listed and leaks measured?
 
     python benchmarks/shortcuts.py                            10 minutes on two cores
-    python benchmarks/shortcuts.py --data ../shared/data      the real Kaggle set too: <data>/kaggle_wbc4_train
+    python benchmarks/shortcuts.py --data DIR                 the real Kaggle set too: DIR/kaggle_wbc4_train
     python benchmarks/shortcuts.py --clean 4 --simulations 20 a look, in two minutes
 
 The `deep` features are cheap ones here: colour statistics of the whole picture and of its middle, and a histogram of

@@ -65,7 +65,8 @@ def test_the_python_of_the_readme_runs(cell_folder: Path, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_cells").symlink_to(cell_folder)
     ids = [path.relative_to(cell_folder).as_posix() for path in sorted(cell_folder.rglob("*.jpg"))]
-    (tmp_path / "groups.csv").write_text("id,group\n" + "".join(f"{id},{id}\n" for id in ids))
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "groups.csv").write_text("id,group\n" + "".join(f"{id},{id}\n" for id in ids))
     exec(api.replace('weights="imagenet"', 'weights="none", size=96'), {})
     assert (tmp_path / "features" / "recipe.json").is_file()
     assert "tfcells" not in client and client.startswith("import tensorflow")
