@@ -154,6 +154,16 @@ def test_a_class_that_only_the_fold_holds_gets_no_chance(probe):
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("probe", ["logistic", "knn", "tree"])
+def test_inner_folds_that_know_one_class_say_it(probe):
+    """Two groups of each class in two outer folds: every inner fold lacks a class."""
+    features, rows = drawn(TALL, images=8, classes=2, per_group=2)
+    apart = replace(rows, labels=np.repeat([0, 1, 0, 1], 2), folds=np.repeat([0, 0, 1, 1], 2))
+    (found,) = answered(features, apart, Space(probes=(probe,), inner_folds=2), reading(probe))
+    assert found.probabilities.shape == (4, 2)
+    assert np.isfinite(found.inner).all()
+
+
 def test_features_that_do_not_fit_are_refused_for_a_probe_that_wants_them_and_turned_for_the_others():
     features, rows = drawn(3 * WIDE)
     words = r"90 images of 450 features take .* bytes .* Put a reduction such as pca:0\.8"

@@ -15,7 +15,7 @@ from tfcells.probes.probabilities import probabilities_json
 from tfcells.probes.review import ReviewList, review_list
 from tfcells.probes.rows import rows_in_use
 from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
-from tfcells.probes.sweep import Sweep
+from tfcells.probes.sweep import Sweep, tap_columns
 from tfcells.progress import Progress, silent
 
 LISTED = 100
@@ -70,7 +70,6 @@ def review_of(sweep: Sweep) -> ReviewList:
 def _vectors(store: FeatureStore, split: Split, sweep: Sweep) -> np.ndarray | None:
     """Features of the best candidate, or None where they do not fit into the memory of one process."""
     _, _, used, _ = rows_in_use(store, split)
-    table = store.table(sweep.best.taps)
-    if 8 * len(used) * table.vectors.shape[1] > MEMORY:
+    if 8 * len(used) * tap_columns(store, sweep.best.taps, used).shape[1] > MEMORY:
         return None
-    return np.asarray(table.vectors[used])
+    return np.asarray(store.table(sweep.best.taps).vectors[used])
