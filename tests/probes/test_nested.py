@@ -7,6 +7,7 @@ import pytest
 
 from tfcells.errors import RequestError
 from tfcells.images.splits import assign_parts
+from tfcells.probes import paths
 from tfcells.probes.catalog import PROBES, class_probabilities, fit_probe
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import as_columns
@@ -152,6 +153,17 @@ def test_a_class_that_only_the_fold_holds_gets_no_chance(probe):
     (found,) = answered(features, lonely, Space(probes=(probe,)), reading(probe))
     np.testing.assert_array_equal(found.probabilities[:, 2], 0)
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("width", [TALL, WIDE])
+@pytest.mark.parametrize("probe", ["svm", "linear_svm"])
+def test_kernels_too_large_to_be_held_are_left_to_the_solver(probe, width, monkeypatch):
+    features, rows = drawn(width)
+    (whole,) = answered(features, rows, Space(probes=(probe,)), reading(probe))
+    monkeypatch.setattr(paths, "LARGEST_KERNEL", 10)
+    (parts,) = answered(features, rows, Space(probes=(probe,)), reading(probe))
+    np.testing.assert_allclose(parts.probabilities, whole.probabilities, atol=1e-4)
+    assert parts.chosen == whole.chosen
 
 
 @pytest.mark.parametrize("probe", ["logistic", "knn", "tree"])

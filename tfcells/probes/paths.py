@@ -19,6 +19,9 @@ from tfcells.probes.gram import resolve_gamma
 from tfcells.probes.kernel import TOLERANCE
 from tfcells.probes.views import View
 
+LARGEST_KERNEL: Final = 8000
+"""Training rows whose kernel is computed as a whole, 512 MB of it; beyond, the solver computes what it needs."""
+
 Answers = Float64[np.ndarray, "_ columns"]
 """Probabilities, one column per class; or decision values, one column per class, of two classes one in all."""
 
@@ -109,10 +112,16 @@ def _one_by_one(kind: str, view: View, training: Training, parameters: Sequence[
 
 
 def _support_vectors(kind: str, view: View, training: Training, parameters: Sequence[Parameters]) -> list[np.ndarray]:
+    numbers = [
+        {**chosen, "gamma": resolve_gamma(chosen["gamma"], width=view.width, variance=view.variance)}
+        for chosen in parameters
+    ]
+    if len(view.learning) > LARGEST_KERNEL:
+        return _one_by_one(kind, view, training, numbers)
     among, asked = view.distances
     found = []
-    for chosen in parameters:
-        gamma = resolve_gamma(chosen["gamma"], width=view.width, variance=view.variance)
+    for chosen in numbers:
+        gamma = chosen["gamma"]
         model = SVC(C=chosen["C"], kernel="precomputed", tol=TOLERANCE, decision_function_shape="ovr")
         model.fit(np.exp(-gamma * among), training.labels)
         found.append(np.asarray(model.decision_function(np.exp(-gamma * asked)), dtype=np.float64))
@@ -122,6 +131,8 @@ def _support_vectors(kind: str, view: View, training: Training, parameters: Sequ
 def _linear_support_vectors(
     kind: str, view: View, training: Training, parameters: Sequence[Parameters]
 ) -> list[np.ndarray]:
+    if len(view.learning) > LARGEST_KERNEL:
+        return _one_by_one(kind, view, training, parameters)
     among, asked = view.learning @ view.learning.T, view.asked @ view.learning.T
     found = []
     for chosen in parameters:

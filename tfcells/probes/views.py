@@ -145,7 +145,7 @@ def _held_views(
 ) -> Iterator[dict[str, View]]:
     images, width = source.shape
     needed = 8 * 3 * images * width
-    if needed > memory:
+    if width > images and needed > memory:  # fewer columns are less than the matrix that would replace them
         raise RequestError(
             f"{images:,} images of {width:,} features take {needed:,} bytes to be read by a probe that looks at single "
             f"features; {memory:,} are allowed. Put a reduction such as pca:0.8 before it, pool the layer, or leave "
