@@ -19,7 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/tfcells demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: format lint types imports test
 

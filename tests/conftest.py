@@ -22,6 +22,14 @@ settings.load_profile("tfcells")
 CLASSES = ("eosinophil", "lymphocyte", "platelet")
 
 
+LONG = ("test_demo.py", "test_study.py", "test_project.py", "test_extract_killed.py", "test_projector_in_browser.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few and long tests first, or one process is left with them at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def cell_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 drawn cells of three classes, in class folders. Shared by the whole session: copy before changing it."""

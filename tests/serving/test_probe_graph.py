@@ -36,7 +36,7 @@ def fitted(kind, seed, classes):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("classes", [2, 3, 8])
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=4)
 @given(seed=st.integers(0, 10_000))
 def test_the_graph_gives_the_probabilities_of_scikit_learn(kind, classes, seed):
     probe, _, unseen = fitted(kind, seed, classes)
