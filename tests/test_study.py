@@ -192,3 +192,11 @@ def copy_few() -> Callable[[Path, Path], None]:
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def test_an_export_does_not_write_over_what_is_none(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "mine.txt").write_text("precious")
+    with pytest.raises(RequestError, match="that is no export of tfcells"):
+        tfcells.export_run(study.out, into=tmp_path)
+    assert (tmp_path / "1" / "mine.txt").read_text() == "precious"

@@ -12,10 +12,11 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_images
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import Split, split_table, write_split
+from tfcells.images.table import ImageTable
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.predictions import prediction_columns, write_predictions
-from tfcells.probes.review import review_json, write_review
+from tfcells.probes.review import ReviewList, review_json, write_review
 from tfcells.probes.rows import check_calibration, rows_marked
 from tfcells.probes.sweep import Sweep, probe_layers
 from tfcells.progress import Progress, silent
@@ -75,17 +76,15 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         progress=progress,
     )
     # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
-    split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+    split = _split(config, table)
     _, class_names, _, rows = rows_marked(table, split)
     check_calibration(rows, class_names, space.probes)
     store = extract(table, extraction_of(config), into=out / "features", progress=progress)
-    audited = None
+    workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
-        audited = audit_images(
-            table, out=out / "audit", store=store, workers=worker_count(config.probes.workers), progress=progress
-        )
+        audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
         table = audited_groups(table, out / "audit")
-        split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+        split = _split(config, table)
         store = extract(table, extraction_of(config), into=store.path, progress=progress)  # only groups are new
     sweep = probe_layers(
         store,
@@ -94,14 +93,13 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         concatenate=config.probes.concatenate,
         repeats=config.probes.repeats,
         seed=config.seed,
-        workers=worker_count(config.probes.workers),
+        workers=workers,
         checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
     final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed)
     holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
     results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
-    workers = worker_count(config.probes.workers)
     results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, progress=progress)
     results["shortcuts"] = shortcuts_of(table, sweep, workers=workers, progress=progress)
     results["audit"] = audited
@@ -109,15 +107,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     results["review"] = review_json(reviews)
     results["maps"] = _draw(config, store, sweep, table.source, out, progress)
     results["export"] = _export(config, store, split, final, results, table.source, out)
-    hits, misses = choose_examples(sweep, table.source)
-    doubted = review_pictures(reviews, table.source)
-    results["examples"] = examples_json(hits, misses)
-    # All together at the end: a run that was stopped leaves the files of the one before.
-    write_split(split, out / "split.csv")
-    write_predictions(sweep, out / "predictions.csv")
-    write_review(reviews, out / "review.csv")
-    write_results(out / "results.json", results)
-    write_report(out / "report.html", results, hits=hits, misses=misses, doubted=doubted, maps=out / "maps")
+    _write(out, results, split, sweep, reviews, table.source)
     return Study(out=out, results=results)
 
 
@@ -131,6 +121,24 @@ def check_out(out: Path) -> None:
         return
     if not any((out / name).exists() for name in RUN_FILES):
         raise RequestError(f"{out} exists and is no run of tfcells. Choose another --out, or empty it.")
+
+
+def _split(config: StudyConfig, table: ImageTable) -> Split:
+    return split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+
+
+def _write(
+    out: Path, results: dict[str, Any], split: Split, sweep: Sweep, reviews: ReviewList, source: PixelSource
+) -> None:
+    """All files together, at the end: a run that was stopped leaves those of the one before."""
+    hits, misses = choose_examples(sweep, source)
+    results["examples"] = examples_json(hits, misses)
+    write_split(split, out / "split.csv")
+    write_predictions(sweep, out / "predictions.csv")
+    write_review(reviews, out / "review.csv")
+    write_results(out / "results.json", results)
+    doubted = review_pictures(reviews, source)
+    write_report(out / "report.html", results, hits=hits, misses=misses, doubted=doubted, maps=out / "maps")
 
 
 def _draw(

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,3 +76,19 @@ def test_the_projector_names_the_class_first_and_shows_every_row_s_picture(store
     sprite = np.asarray(Image.open(tmp_path / "sprite.png"))
     middles = sprite[3::6, 3::6, 0].reshape(-1)[:120]
     np.testing.assert_array_equal(middles, np.arange(120))
+
+
+def test_columns_of_a_manifest_do_not_take_the_place_of_identities_and_coordinates(make_store, tmp_path):
+    store = make_store(images=30)
+    names = ("id", "x", "label", "site")
+    metadata = {name: tuple(f"{name} {row}" for row in range(30)) for name in names}
+    store.__dict__["rows"] = replace(store.rows, metadata=metadata)
+    draw_map(store, taps=["late"], method="pca", out=tmp_path / "map", source=None)
+    with (tmp_path / "map" / "map.csv").open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert len(set(reader.fieldnames)) == len(reader.fieldnames)
+    assert [row["id"] for row in rows] == list(store.rows.ids)
+    assert [row["id (given)"] for row in rows] == list(metadata["id"])
+    assert rows[0]["x (given)"] == "x 0" and rows[0]["label (given)"] == "label 0" and rows[0]["site"] == "site 0"
+    float(rows[0]["x"])

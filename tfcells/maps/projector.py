@@ -16,7 +16,7 @@ from tfcells.arrays import Pictures, Points
 from tfcells.errors import RequestError
 
 MAX_ROWS: Final = 100_000
-"""The Projector shows the first 100,000 rows and silently drops the others (tensorboard issue 773)."""
+"""The Projector shows the first 100,000 rows and silently drops the others (https://github.com/tensorflow/tensorboard/issues/773)."""
 
 MAX_AXES: Final = 200
 """Above this the Projector's own PCA is one of a random projection (its `PCA_SAMPLE_DIM`)."""

@@ -5,10 +5,10 @@ from typing import Any, Final
 import numpy as np
 
 from tfcells.probes.crossval import OutOfFold, SweepRows
+from tfcells.probes.summary import interval_json
 from tfcells.stats.calibration import calibration_error, reliability_diagram
 from tfcells.stats.conformal import measure_coverage
 from tfcells.stats.curves import auc_interval, roc_curve
-from tfcells.stats.intervals import Interval
 from tfcells.stats.scored import top_label
 from tfcells.stats.selective import coverage_curve, threshold_for_accuracy
 
@@ -45,11 +45,11 @@ def probabilities_json(
     curve = coverage_curve(confidence, hits, groups, points=_POINTS)
     return {
         "auc": {
-            "macro": _interval(auc_interval(told, labels, groups)),
+            "macro": interval_json(auc_interval(told, labels, groups)),
             "classes": [_class_auc(told, labels, groups, index, name) for index, name in enumerate(class_names)],
         },
         "calibration": {
-            "error": _interval(error.error),
+            "error": interval_json(error.error),
             "observed": error.observed,
             "by_chance": error.by_chance,
             "p_value": error.p_value,
@@ -83,7 +83,7 @@ def _class_auc(told: np.ndarray, labels: np.ndarray, groups: np.ndarray, index: 
     shown = np.unique(np.linspace(0, len(curve.threshold) - 1, _POINTS).round().astype(np.int64))
     return {
         "class": name,
-        "auc": _interval(auc_interval(told, labels, groups, of_class=index)),
+        "auc": interval_json(auc_interval(told, labels, groups, of_class=index)),
         "roc": {
             "false_positive_rate": curve.false_positive_rate[shown].tolist(),
             "true_positive_rate": curve.true_positive_rate[shown].tolist(),
@@ -97,8 +97,8 @@ def _target(confidence: np.ndarray, hits: np.ndarray, groups: np.ndarray, target
         "target": target,
         "threshold": found.threshold,
         "answered": int(found.answered),
-        "accuracy": None if found.accuracy is None else _interval(found.accuracy),
-        "coverage": None if found.coverage is None else _interval(found.coverage),
+        "accuracy": None if found.accuracy is None else interval_json(found.accuracy),
+        "coverage": None if found.coverage is None else interval_json(found.coverage),
         "statement": found.statement,
     }
 
@@ -109,19 +109,15 @@ def _prediction_sets(
     measured = measure_coverage(told, labels, groups, seed=seed, alpha=ALPHA)
     return {
         "promised": 1 - ALPHA,
-        "coverage": _interval(measured.coverage),
+        "coverage": interval_json(measured.coverage),
         "mean_size": measured.mean_size,
         "singletons": measured.singletons,
         "empty": measured.empty,
         "classes": [
-            {"class": name, "coverage": None if interval is None else _interval(interval)}
+            {"class": name, "coverage": None if interval is None else interval_json(interval)}
             for name, interval in zip(class_names, measured.per_class, strict=True)
         ],
     }
-
-
-def _interval(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _columns(**columns: np.ndarray) -> list[dict[str, float | None]]:

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from tfcells.arrays import Features, Ids
+from tfcells.arrays import Ids
 from tfcells.errors import RequestError
 from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
@@ -17,8 +16,7 @@ from tfcells.images.splits import Split, assign_parts
 from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
 from tfcells.probes.checkpoint import Checkpoint, sweep_identity
 from tfcells.probes.crossval import SweepRows, out_of_fold
-from tfcells.probes.gram import select_rows, stored_columns
-from tfcells.probes.gram.columns import ColumnSource
+from tfcells.probes.gram.columns import tap_columns
 from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
 from tfcells.probes.reading import Reading, Space
 from tfcells.probes.rows import check_calibration, check_folds, rows_in_use
@@ -27,8 +25,8 @@ from tfcells.progress import Progress, silent
 from tfcells.stats.paired import PairedTest
 
 TapSet = tuple[str, ...]
-ALL_ROWS: Final = -1
-"""Stands for the fold of `tune`, in which all rows learn."""
+Answered = dict[TapSet, dict[int, list[FoldAnswers]]]
+"""What every reading of some layers said in every outer fold."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,9 +67,10 @@ class Sweep:
     @cached_property
     def selected_by(self) -> str:
         """How the best was chosen, in words."""
+        honest = "the nested choice and a holdout do not" if self.selections else "a holdout does not"
         return (
             f"highest cross-validated balanced accuracy among {len(self.candidates)} candidates on the rows it is "
-            "reported for, which flatters it; the nested choice and a holdout do not"
+            f"reported for, which flatters it; {honest}"
         )
 
 
@@ -121,22 +120,28 @@ def probe_layers(
     check_calibration(rows, classes, space.probes)
     dealings = [rows, *_dealt_anew(rows, repeats)]
     tasks = [
-        _Task(store, taps, used, dealing, space, sweep_identity(store.digest, ids, dealing, space), fold, memory)
+        _Task(
+            store=store,
+            taps=taps,
+            used=used,
+            dealing=number,
+            rows=dealing,
+            space=space,
+            identity=sweep_identity(store.digest, ids, dealing, space),
+            fold=fold,
+            memory=memory,
+        )
         for number, dealing in enumerate(dealings)
         for taps in ([*tapsets, (COLOUR,)] if number == 0 else tapsets)
         for fold in dealing.fold_numbers
     ]
     answers = _answer(tasks, checkpoints, workers, progress)
-    found: list[dict[TapSet, dict[int, list[FoldAnswers]]]] = [{} for _ in dealings]
+    found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
-        number = next(place for place, dealing in enumerate(dealings) if dealing is task.rows)
-        found[number].setdefault(task.taps, {})[task.fold] = answer
-    judged = [_judge(folds, rows, space, store.table(taps).pooling) for taps, folds in found[0].items()]
-    deep = sorted(
-        (entry for taps, entries in zip(found[0], judged, strict=True) if taps != (COLOUR,) for entry in entries),
-        key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)),
-    )
-    colour = [entry for taps, entries in zip(found[0], judged, strict=True) if taps == (COLOUR,) for entry in entries]
+        found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
+    colour = _judge(found[0][(COLOUR,)], rows, space, store.table((COLOUR,)).pooling)
+    deep = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.table(taps).pooling)]
+    deep.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
     candidates, baselines = compared_with_best(deep, [chance(rows), *colour], rows)
     return Sweep(
         candidates=candidates,
@@ -166,40 +171,14 @@ def tune(
     return dict(space.parameters(reading.probe)[found.chosen])
 
 
-@dataclass(frozen=True, eq=False)
-class SideBySide:
-    """Layers side by side, as one source of columns."""
-
-    parts: Sequence[ColumnSource]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Images and columns."""
-        return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
-
-    def columns(self, start: int, stop: int) -> Features:
-        """Columns `start` to `stop` of all images."""
-        found, first = [], 0
-        for part in self.parts:
-            low, high = max(start - first, 0), min(stop - first, part.shape[1])
-            if low < high:
-                found.append(part.columns(low, high))
-            first += part.shape[1]
-        return np.concatenate(found, axis=1)
-
-
-def tap_columns(store: FeatureStore, taps: TapSet, used: np.ndarray) -> ColumnSource:
-    """Some rows of layers, streamed column block by column block, in the order of `used`."""
-    return select_rows(SideBySide([stored_columns(store, tap) for tap in taps]), used)
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Task:
     """One set of layers in one outer fold."""
 
     store: FeatureStore
     taps: TapSet
     used: np.ndarray
+    dealing: int
     rows: SweepRows
     space: Space
     identity: dict[str, object]
@@ -267,7 +246,7 @@ def _judge(folds: dict[int, list[FoldAnswers]], rows: SweepRows, space: Space, p
 
 
 def _selections(
-    found: Sequence[dict[TapSet, dict[int, list[FoldAnswers]]]],
+    found: Sequence[Answered],
     tapsets: Sequence[TapSet],
     dealings: Sequence[SweepRows],
     space: Space,

@@ -86,7 +86,7 @@ def views(
         RequestError: If features have to be held and do not fit.
     """
     images, width = source.shape
-    if width <= images or (not turn and tuple(reductions) == (NO_REDUCTION,)):
+    if width <= images or not turn:
         yield from _held_views(source, family, scaler=scaler, reductions=reductions, memory=memory)
         return
     for gram, learning, asked in _grams(source, family, scaler, memory):

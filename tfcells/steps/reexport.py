@@ -9,6 +9,7 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.splits import read_split
 from tfcells.probes.final import refit
 from tfcells.probes.reading import Reading
+from tfcells.serving.card import CARD, VERSION
 from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.pictures import open_source
@@ -47,6 +48,8 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
     final = refit(store, split, reading, parameters, space=space_of(config), seed=config.seed)
     chosen = chosen_json(final, seed=config.seed)
     into = Path("saved_models") / config.name if into is None else Path(into)
+    if (into / VERSION).exists() and not (into / CARD).is_file():
+        raise RequestError(f"{into} holds a folder {VERSION}/ that is no export of tfcells. Choose another --out.")
     card = make_export(
         store,
         split,

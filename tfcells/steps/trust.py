@@ -8,6 +8,7 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.cues import read_cues
 from tfcells.images.splits import Split
 from tfcells.images.table import ImageTable
+from tfcells.probes.gram.columns import tap_columns
 from tfcells.probes.labels_needed import learning_json
 from tfcells.probes.leak import leak_tax, leak_tax_json
 from tfcells.probes.nested import MEMORY
@@ -15,7 +16,7 @@ from tfcells.probes.probabilities import probabilities_json
 from tfcells.probes.review import ReviewList, review_list
 from tfcells.probes.rows import rows_in_use
 from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
-from tfcells.probes.sweep import Sweep, tap_columns
+from tfcells.probes.sweep import Sweep
 from tfcells.progress import Progress, silent
 
 LISTED = 100

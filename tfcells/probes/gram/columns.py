@@ -136,6 +136,33 @@ def stored_columns(store: FeatureStore, key: str) -> StackedRows:
     return StackedRows([block.reshape(len(block), -1) for block in store.blocks(key) if len(block)])
 
 
+@dataclass(frozen=True, eq=False)
+class SideBySide:
+    """Layers side by side, as one source of columns."""
+
+    parts: Sequence[ColumnSource]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images and columns."""
+        return self.parts[0].shape[0], sum(part.shape[1] for part in self.parts)
+
+    def columns(self, start: int, stop: int) -> Shaped[np.ndarray, "images width"]:
+        """Columns `start` to `stop` of all images."""
+        found, first = [], 0
+        for part in self.parts:
+            low, high = max(start - first, 0), min(stop - first, part.shape[1])
+            if low < high:
+                found.append(part.columns(low, high))
+            first += part.shape[1]
+        return np.concatenate(found, axis=1)
+
+
+def tap_columns(store: FeatureStore, taps: Sequence[str], used: Rows) -> ColumnSource:
+    """Some rows of layers, streamed column block by column block, in the order of `used`."""
+    return select_rows(SideBySide([stored_columns(store, tap) for tap in taps]), used)
+
+
 def read_block(source: ColumnSource, start: int, stop: int) -> Block:
     """Columns as a row-major float64 copy.
 
