@@ -331,7 +331,7 @@ def _rows_of(table: ImageTable, *, seed: int) -> SweepRows:
 
 
 def _answers(vectors: np.ndarray, rows: SweepRows) -> OutOfFold:
-    return next(iter(cross_validate([(vectors, "logistic")], rows)))
+    return cross_validate(vectors, "logistic", rows)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.probes import catalog
-from tfcells.probes.catalog import PROBES, SCALERS, Training, check_probes, class_probabilities, fit_probe
+from tfcells.probes.catalog import PROBES, SCALERS, ProbeKind, Training, check_probes, class_probabilities, fit_probe
 
 KINDS = sorted(PROBES)
 
@@ -54,6 +56,32 @@ def test_the_unit_of_a_feature_does_not_matter(kind):
     plain = fit_probe(kind, vectors, labels, np.arange(60)).predict_proba(vectors)
     other = fit_probe(kind, vectors * units, labels, np.arange(60)).predict_proba(vectors * units)
     np.testing.assert_allclose(plain, other, atol=1e-4)
+
+
+class Counting(ClassifierMixin, BaseEstimator):
+    """Notes how many threads BLAS has."""
+
+    def fit(self, vectors, labels):
+        self.classes_, self.threads = np.unique(labels), [blas_threads()]
+        return self
+
+    def predict_proba(self, vectors):
+        self.threads.append(blas_threads())
+        return np.full((len(vectors), len(self.classes_)), 1 / len(self.classes_))
+
+
+def blas_threads():
+    return max(entry["num_threads"] for entry in threadpool_info() if entry["user_api"] == "blas")
+
+
+def test_one_thread_fits_and_one_answers(monkeypatch):
+    monkeypatch.setitem(PROBES, "counting", ProbeKind(build=lambda *_: Counting(), grid={}, default={}, scaled=False))
+    vectors, labels = drawn()
+    with threadpool_limits(2):
+        probe = fit_probe("counting", vectors, labels, np.arange(60))
+        class_probabilities(probe, vectors, classes=3)
+        assert blas_threads() == 2
+    assert probe[-1].threads == [1, 1]
 
 
 def test_an_unknown_probe_is_named_with_a_suggestion():

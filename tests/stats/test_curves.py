@@ -6,15 +6,7 @@ from sklearn import metrics as sklearn_metrics
 
 from tfcells.errors import RequestError
 from tfcells.stats.bootstrap import cluster_bootstrap_rows
-from tfcells.stats.curves import (
-    auc_interval,
-    average_precision,
-    macro_precision_recall_curve,
-    macro_roc_curve,
-    precision_recall_curve,
-    roc_curve,
-    threshold_curve,
-)
+from tfcells.stats.curves import auc_interval, roc_curve, threshold_curve
 from tfcells.stats.metrics import auc
 
 SEEDS = st.integers(0, 10_000)
@@ -37,30 +29,28 @@ def test_curves_of_a_class_are_scikit_learns(seed):
     false, hit, thresholds = sklearn_metrics.roc_curve(positive, column, drop_intermediate=False)
     np.testing.assert_allclose((roc.false_positive_rate, roc.true_positive_rate), (false, hit))
     np.testing.assert_array_equal(roc.threshold, thresholds)
-    found = precision_recall_curve(probabilities, true, of_class=1)
+    found = threshold_curve(probabilities, true, of_class=1)
     precision, recall, cuts = sklearn_metrics.precision_recall_curve(positive, column)
-    np.testing.assert_allclose((found.precision[::-1], found.recall[::-1]), (precision[:-1], recall[:-1]))
-    np.testing.assert_array_equal(found.threshold[::-1], cuts)
-    assert found.average_precision == pytest.approx(sklearn_metrics.average_precision_score(positive, column))
+    np.testing.assert_allclose((found.positive_predictive_value, found.sensitivity), (precision[:-1], recall[:-1]))
+    np.testing.assert_array_equal(found.threshold, cuts)
 
 
 @settings(deadline=None, max_examples=40)
 @given(SEEDS)
-def test_areas_of_mean_curves_are_mean_areas(seed):
+def test_curves_rise_from_none_to_all_and_the_mean_of_their_areas_is_the_auc(seed):
     probabilities, true = scores(seed)
-    curve = macro_roc_curve(probabilities, true)
-    assert curve.area == pytest.approx(float(auc(probabilities, true)))
-    assert (np.diff(curve.false_positive_rate) >= 0).all()
-    assert (np.diff(curve.true_positive_rate) >= -1e-12).all()
-    assert (curve.true_positive_rate[0], curve.true_positive_rate[-1]) == (0.0, 1.0)
-    each = [precision_recall_curve(probabilities, true, of_class=k).average_precision for k in range(3)]
-    assert macro_precision_recall_curve(probabilities, true).average_precision == pytest.approx(np.mean(each))
+    curves = [roc_curve(probabilities, true, of_class=k) for k in range(3)]
+    assert np.mean([curve.area for curve in curves]) == pytest.approx(float(auc(probabilities, true)))
+    for curve in curves:
+        for rate in (curve.false_positive_rate, curve.true_positive_rate):
+            assert (np.diff(rate) >= 0).all()
+            assert (rate[0], rate[-1]) == (0.0, 1.0)
 
 
 def test_a_mean_over_classes_leaves_out_those_without_rows():
     probabilities, true = scores(0)
     wider = np.concatenate([probabilities, np.zeros((80, 1))], axis=1)
-    assert macro_roc_curve(wider, true).area == macro_roc_curve(probabilities, true).area
+    assert auc_interval(wider, true, np.arange(80)) == auc_interval(probabilities, true, np.arange(80))
 
 
 @settings(deadline=None, max_examples=40)
@@ -76,19 +66,6 @@ def test_a_threshold_does_what_counting_says(seed):
     assert curve.f1[place] == pytest.approx(sklearn_metrics.f1_score(positive, called))
     assert (np.diff(curve.threshold) > 0).all()
     assert (curve.sensitivity[0], curve.specificity[0]) == (1.0, 0.0)
-
-
-def test_weights_count_rows():
-    probabilities, true = scores(1)
-    weights = np.random.default_rng(1).integers(0, 4, size=(3, 80))
-    found = average_precision(probabilities, true, of_class=0, weights=weights.astype(np.float64))
-    for value, times in zip(found, weights, strict=True):
-        many = np.repeat(probabilities, times, axis=0), np.repeat(true, times)
-        assert value == pytest.approx(precision_recall_curve(*many, of_class=0).average_precision)
-    assert np.isnan(average_precision(probabilities, true, of_class=0, weights=(true != 0).astype(np.float64)))
-    assert float(average_precision(probabilities, true, of_class=0)) == pytest.approx(
-        precision_recall_curve(probabilities, true, of_class=0).average_precision
-    )
 
 
 @settings(deadline=None, max_examples=40)
@@ -145,8 +122,8 @@ def test_impossible_requests_say_what_was_expected():
     with pytest.raises(RequestError, match=r"80 of 80 rows are of class 0"):
         auc_interval(probabilities, true * 0, true)
     with pytest.raises(RequestError, match=r"1 of 80 labels are not in \[0, 3\), the first is -1.*leave unlabelled"):
-        macro_roc_curve(probabilities, np.where(np.arange(80) == 5, -1, true))
+        auc_interval(probabilities, np.where(np.arange(80) == 5, -1, true), true)
     with pytest.raises(RequestError, match=r"80 of 80 rows are not class probabilities, the first is row 0: .*softmax"):
         auc_interval(probabilities * 2, true, true)
     with pytest.raises(RequestError, match=r"0 rows of probabilities and 0 labels came\. Expected as many of each"):
-        macro_roc_curve(probabilities[:0], true[:0])
+        auc_interval(probabilities[:0], true[:0], true[:0])

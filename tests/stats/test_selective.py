@@ -35,11 +35,12 @@ def test_a_curve_counts_the_answers_of_each_threshold(seed, groups, points):
         assert found == (expected.value, expected.low, expected.high)
 
 
-def test_the_area_over_a_curve_of_every_row_is_the_mean_risk():
+def test_a_curve_of_every_row_has_the_accuracy_of_each_number_of_answers():
     confidence, hits, number = rows(1)
     order = np.argsort(-confidence)
-    risks = 1 - np.cumsum(hits[order]) / np.arange(1, 401)
-    assert coverage_curve(confidence, hits, number, points=400).area_over == pytest.approx(risks.mean())
+    curve = coverage_curve(confidence, hits, number, points=400)
+    np.testing.assert_array_equal(curve.threshold, confidence[order])
+    np.testing.assert_allclose(curve.accuracy, np.cumsum(hits[order]) / np.arange(1, 401))
 
 
 @settings(deadline=None, max_examples=40)

@@ -30,6 +30,10 @@ Parameters = Mapping[str, Any]
 INNER_FOLDS: Final = 3
 """Parts of the training rows over which parameters are chosen and sigmoids are calibrated."""
 
+THREADS: Final = 1
+"""Of BLAS, in each process: folds run side by side, and problems of this size lose more to threads that wait for one
+another than they gain."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -193,6 +197,7 @@ def fit_probe(
 
     Raises:
         UnknownNameError: If there is no such probe or scaler.
+        RequestError: If a class has too few groups to be calibrated, or there are fewer components than asked for.
     """
     check_probes((kind,))
     training = Training(labels, groups, seed)
@@ -200,8 +205,7 @@ def fit_probe(
     if PROBES[kind].decides:
         folds = training.calibration_folds(kind, inner_folds)
         probe = CalibratedClassifierCV(probe, method="sigmoid", cv=folds, ensemble=False)
-    # One BLAS thread: problems of this size lose more to threads that wait for one another than they gain.
-    with threadpool_limits(1):
+    with threadpool_limits(THREADS):
         return probe.fit(vectors.astype(np.float64), labels)
 
 
@@ -226,7 +230,8 @@ def pipeline_of(
 
 def class_probabilities(probe: Any, vectors: Features, *, classes: int) -> np.ndarray:
     """Probabilities for all classes, float64 of shape (images, classes); zero for classes a probe never saw."""
-    given = probe.predict_proba(vectors.astype(np.float64))
+    with threadpool_limits(THREADS):
+        given = probe.predict_proba(vectors.astype(np.float64))
     full = np.zeros((len(vectors), classes))
     full[:, probe.classes_] = given
     return full

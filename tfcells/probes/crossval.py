@@ -1,6 +1,6 @@
 """Out-of-fold predictions: every row is answered once, by a probe that never saw its group."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,27 +53,26 @@ class OutOfFold:
     hits: Hits
 
 
-def cross_validate(
-    jobs: Sequence[tuple[Float[np.ndarray, "images _"], str]], rows: SweepRows, *, workers: int = 1
-) -> Iterator[OutOfFold]:
-    """Cross-validate several probes over the same folds.
+def cross_validate(vectors: Features, kind: str, rows: SweepRows, *, workers: int = 1) -> OutOfFold:
+    """Cross-validate one probe at its default parameters, on features scaled as it is usual for it.
 
     Args:
-        jobs: Pairs of features, float of shape (images, features), and the name of a probe.
-        rows: Labels, groups and folds of those images.
+        vectors: float of shape (images, features).
+        kind: Name of the probe.
+        rows: Labels, groups and folds of the images.
         workers: Processes; the answer does not depend on them.
-
-    Yields:
-        For each job, in order, its out-of-fold predictions.
     """
-    tasks = (delayed(_one_fold)(vectors, kind, rows, fold) for vectors, kind in jobs for fold in rows.fold_numbers)
-    # One BLAS thread per process: more of them on the same cores are slower than none.
-    answers = Parallel(n_jobs=workers, return_as="generator", max_nbytes="1M")(tasks)
-    for _ in jobs:
-        probabilities = np.zeros((len(rows.labels), rows.classes))
-        for fold in rows.fold_numbers:
-            probabilities[rows.folds == fold] = next(answers)
-        yield out_of_fold(probabilities, rows.labels)
+    tasks = (delayed(_one_fold)(vectors, kind, rows, fold) for fold in rows.fold_numbers)
+    answers = Parallel(n_jobs=workers, max_nbytes="1M")(tasks)
+    return joined_folds(dict(zip(rows.fold_numbers, answers, strict=True)), rows)
+
+
+def joined_folds(answers: Mapping[int, Float[np.ndarray, "_ classes"]], rows: SweepRows) -> OutOfFold:
+    """Predictions for all rows from the probabilities that each fold's rows got."""
+    probabilities = np.zeros((len(rows.labels), rows.classes))
+    for fold, answer in answers.items():
+        probabilities[rows.folds == fold] = answer
+    return out_of_fold(probabilities, rows.labels)
 
 
 def out_of_fold(probabilities: Probabilities, labels: Labels) -> OutOfFold:

@@ -8,7 +8,7 @@ import numpy as np
 from tfcells.arrays import Probabilities
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import HOLDOUT, Split
-from tfcells.probes.catalog import Parameters, class_probabilities, fit_probe
+from tfcells.probes.catalog import INNER_FOLDS, Parameters, class_probabilities, fit_probe
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.reading import Reading, Space, components_of
 from tfcells.probes.rows import rows_in_use
@@ -79,7 +79,7 @@ def refit(
         scaler=reading.scaler,
         components=components_of(reading.reduction),
         parameters=parameters,
-        **({"inner_folds": space.inner_folds} if space.inner_folds else {}),
+        inner_folds=space.inner_folds or INNER_FOLDS,
         seed=seed,
     )
     return FinalProbe(probe=probe, reading=reading, parameters=parameters, class_names=class_names)

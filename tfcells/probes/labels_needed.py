@@ -1,6 +1,5 @@
 """The learning curve: how well the best reads the features it has when it learns from fewer images, and from more."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +9,7 @@ from tfcells.errors import RequestError
 from tfcells.probes.catalog import Parameters, class_probabilities, fit_probe
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.reading import Reading, components_of
+from tfcells.probes.summary import interval_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.learning import fit_learning_curve, labels_needed, training_sizes
 
@@ -40,11 +40,12 @@ def learning_json(
         progress: Told how far it is.
 
     Returns:
-        `points` (mean accuracy by size), `predicted` at twice and ten times the rows there are, `half_the_errors` (how
-        many rows that takes); None where there are too few rows or groups for a curve.
+        `points` (mean accuracy by size), `predicted` at twice and ten times the rows there are, `limit` (the accuracy
+        that no number of rows exceeds), `half_the_errors` (how many rows that takes); None where there are too few
+        rows or groups for a curve.
     """
     smallest = min(int((rows.folds != fold).sum()) for fold in rows.fold_numbers)
-    if smallest * SHARES[0] < _FEWEST / 10 or smallest < _FEWEST:
+    if smallest < _FEWEST:
         return None
     sizes = np.unique((np.array(SHARES) * smallest).round().astype(np.int64))
     try:
@@ -60,7 +61,7 @@ def learning_json(
             {"rows": int(size), "accuracy": float(mean)}
             for size, mean in zip(found, accuracy.mean(axis=0), strict=True)
         ],
-        "predicted": [_predicted(curve, last * factor) for factor in (2, 10)],
+        "predicted": [{"rows": size, **interval_json(curve.predict(size))} for size in (2 * last, 10 * last)],
         "limit": 1 - float(curve.asymptote),
         "half_the_errors": {
             "target": float(half.target),
@@ -70,11 +71,6 @@ def learning_json(
             "statement": half.statement,
         },
     }
-
-
-def _predicted(curve: Any, size: int) -> Mapping[str, Any]:
-    interval = curve.predict(size)
-    return {"rows": size, "value": interval.value, "low": interval.low, "high": interval.high}
 
 
 def _accuracies(

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from scipy import special
-from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Features, Float64, Groups, Hits, Labels
 from tfcells.errors import RequestError
@@ -15,7 +13,7 @@ from tfcells.probes.crossval import SweepRows, cross_validate
 from tfcells.probes.summary import interval_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.bootstrap import cluster_bootstrap_rows
-from tfcells.stats.clusters import TAIL
+from tfcells.stats.clusters import quantile_of_t
 from tfcells.stats.intervals import Interval
 
 METHOD: Final = "random minus grouped folds, averaged over dealings; bootstrap over groups, widened by the dealing"
@@ -149,9 +147,7 @@ def _hits(
 ) -> Hits:
     dealt = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=seed)
     rows = SweepRows(labels=labels, groups=groups, folds=dealt, classes=int(labels.max()) + 1, seed=seed)
-    # Neighbours of some hundred rows are found faster by one thread than by several that wait for one another.
-    with threadpool_limits(1):
-        return next(iter(cross_validate([(vectors, probe)], rows, workers=workers))).hits
+    return cross_validate(vectors, probe, rows, workers=workers).hits
 
 
 def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, seed: int) -> Interval:
@@ -166,7 +162,7 @@ def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, see
     of_groups = Interval(value, value, value)
     if np.ptp(differences) > 0:
         of_groups = cluster_bootstrap_rows(mean, groups, seed=seed)
-    of_dealing = float(special.stdtrit(repeats - 1, TAIL) * per_repeat.std(ddof=1) / np.sqrt(repeats))
+    of_dealing = float(quantile_of_t(repeats - 1) * per_repeat.std(ddof=1) / np.sqrt(repeats))
     low = value - np.hypot(value - of_groups.low, of_dealing)
     high = value + np.hypot(of_groups.high - value, of_dealing)
     return Interval(value, float(max(low, -1.0)), float(min(high, 1.0)))

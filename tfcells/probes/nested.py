@@ -13,7 +13,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Float64, Probabilities
-from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters, Training
+from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters, Training
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
 from tfcells.probes.paths import Answers, answer_path, calibrated, predicted_classes
@@ -78,8 +78,7 @@ def answer_fold(
         learning=learning, asked=asked, inner=[(learning[learns], learning[tested]) for learns, tested in inner]
     )
     found: dict[Reading, FoldAnswers] = {}
-    # One BLAS thread: folds run side by side, and more threads on the same cores are slower than none.
-    with threadpool_limits(1):
+    with threadpool_limits(THREADS):
         for scaler, turn, alike in _alike(readings):
             found |= _answer_alike(source, rows, space, alike, family, scaler=scaler, turn=turn, memory=memory)
     return [found[reading] for reading in readings]

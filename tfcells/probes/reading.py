@@ -1,6 +1,6 @@
 """How features can be read: layers, scaling, reduction, probe; and the parameters that inner folds choose among."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Final
@@ -131,9 +131,3 @@ def reduction_title(reduction: str) -> str:
     """`PCA 80 %` or `PCA 50`."""
     wanted = components_of(reduction)
     return f"PCA {wanted:.4g}" if isinstance(wanted, int) else f"PCA {100 * (wanted or 1):.4g} %"
-
-
-def all_readings(space: Space, tapsets: Sequence[tuple[str, ...]]) -> Iterator[Reading]:
-    """All ways to read any of several sets of layers."""
-    for taps in tapsets:
-        yield from space.readings(taps)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfcells.probes.candidates import Candidate, Scores, score
 from tfcells.probes.catalog import Parameters
-from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
+from tfcells.probes.crossval import OutOfFold, SweepRows, joined_folds
 from tfcells.probes.nested import FoldAnswers
 from tfcells.probes.reading import Reading, Space
 from tfcells.stats.paired import PairedTest, paired_balanced_difference
@@ -67,12 +67,15 @@ def select(answers: Mapping[int, Sequence[FoldAnswers]], rows: SweepRows, space:
         rows: Labels, groups and folds.
         space: What was tried.
     """
-    probabilities = np.zeros((len(rows.labels), rows.classes))
-    choices = []
-    for fold, found in answers.items():
-        taken = found[int(np.argmax([entry.inner_best for entry in found]))]
-        probabilities[rows.folds == fold] = taken.probabilities
-        parameters = space.parameters(taken.reading.probe)[taken.chosen]
-        choices.append(Choice(fold=fold, reading=taken.reading, parameters=parameters, inner=taken.inner_best))
-    predictions = out_of_fold(probabilities, rows.labels)
-    return Selection(choices=tuple(choices), scores=score(predictions, rows), predictions=predictions)
+    taken = {fold: found[int(np.argmax([entry.inner_best for entry in found]))] for fold, found in answers.items()}
+    choices = tuple(
+        Choice(
+            fold=fold,
+            reading=entry.reading,
+            parameters=space.parameters(entry.reading.probe)[entry.chosen],
+            inner=entry.inner_best,
+        )
+        for fold, entry in taken.items()
+    )
+    predictions = joined_folds({fold: entry.probabilities for fold, entry in taken.items()}, rows)
+    return Selection(choices=choices, scores=score(predictions, rows), predictions=predictions)

@@ -54,7 +54,7 @@ def candidate_json(candidate: Candidate) -> dict[str, Any]:
 
 
 def sweep_json(sweep: Sweep) -> dict[str, Any]:
-    """`probes`, `best`, `baselines`, `concatenation`, `confusion`, `per_class`."""
+    """`probes`, `best`, `baselines`, `space`, `selection`, `concatenation`, `confusion`, `per_class`."""
     concatenation = None
     if sweep.concatenation is not None:
         together, single, test = sweep.concatenation

@@ -15,7 +15,7 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.splits import Split, assign_parts
 from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
 from tfcells.probes.checkpoint import Checkpoint, sweep_identity
-from tfcells.probes.crossval import SweepRows, out_of_fold
+from tfcells.probes.crossval import SweepRows, joined_folds
 from tfcells.probes.gram.columns import tap_columns
 from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
 from tfcells.probes.reading import Reading, Space
@@ -116,9 +116,7 @@ def probe_layers(
     if concatenate and len(store.taps) > 1:
         tapsets.append(store.taps)
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
-    check_folds(rows)
-    check_calibration(rows, classes, space.probes)
-    dealings = [rows, *_dealt_anew(rows, repeats)]
+    dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
     tasks = [
         _Task(
             store=store,
@@ -139,8 +137,8 @@ def probe_layers(
     found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
         found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
-    colour = _judge(found[0][(COLOUR,)], rows, space, store.table((COLOUR,)).pooling)
-    deep = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.table(taps).pooling)]
+    colour = _judge(found[0][(COLOUR,)], rows, space, store.pooling_of((COLOUR,)))
+    deep = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
     deep.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
     candidates, baselines = compared_with_best(deep, [chance(rows), *colour], rows)
     return Sweep(
@@ -153,6 +151,36 @@ def probe_layers(
         rows=rows,
         concatenation=concatenation(candidates, rows),
     )
+
+
+def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Space, repeats: int = 1) -> list[SweepRows]:
+    """The folds of the split, and others dealt anew for each further repeat, after a look whether they can be probed.
+
+    No feature is needed for it: a study asks before it extracts any.
+
+    Args:
+        rows: Labels, groups and folds.
+        class_names: Names of the classes in use.
+        space: What is tried.
+        repeats: Dealings in all.
+
+    Raises:
+        RequestError: If `repeats` is below 1, a fold leaves fewer than two classes to learn, or a class has too few
+            groups there for a probe that is calibrated.
+    """
+    if repeats < 1:
+        raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
+    shares = [float(np.mean(rows.folds == fold)) for fold in rows.fold_numbers]
+    order = np.argsort(rows.groups, kind="stable")
+    dealings = [rows]
+    for number in range(1, repeats):
+        folds = np.empty_like(rows.folds)
+        folds[order] = assign_parts(rows.labels[order], rows.groups[order], shares=shares, seed=rows.seed + number)
+        dealings.append(replace(rows, folds=folds))
+    for dealing in dealings:
+        check_folds(dealing)
+        check_calibration(dealing, class_names, space.probes)
+    return dealings
 
 
 def tune(
@@ -208,29 +236,13 @@ def _answer(
         progress("probing", number, len(tasks))
 
 
-def _dealt_anew(rows: SweepRows, repeats: int) -> list[SweepRows]:
-    if repeats < 1:
-        raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
-    shares = [float(np.mean(rows.folds == fold)) for fold in rows.fold_numbers]
-    order = np.argsort(rows.groups, kind="stable")
-    dealings = []
-    for number in range(1, repeats):
-        folds = np.empty_like(rows.folds)
-        folds[order] = assign_parts(rows.labels[order], rows.groups[order], shares=shares, seed=rows.seed + number)
-        dealings.append(replace(rows, folds=folds))
-        check_folds(dealings[-1])
-    return dealings
-
-
 def _judge(folds: dict[int, list[FoldAnswers]], rows: SweepRows, space: Space, pooling: str) -> list[Candidate]:
     """Candidates of one set of layers, from what each reading said in every fold."""
     judged = []
     for entries in zip(*folds.values(), strict=True):  # one reading in all folds
         reading = entries[0].reading
-        probabilities = np.zeros((len(rows.labels), rows.classes))
-        for fold, entry in zip(folds, entries, strict=True):
-            probabilities[rows.folds == fold] = entry.probabilities
-        predictions = out_of_fold(probabilities, rows.labels)
+        said = {fold: entry.probabilities for fold, entry in zip(folds, entries, strict=True)}
+        predictions = joined_folds(said, rows)
         inner = float(np.mean([entry.inner_best for entry in entries])) if space.inner_folds else None
         judged.append(
             Candidate(

@@ -62,7 +62,7 @@ def cluster_bootstrap(grouped: GroupedConfusion, metric: TableMetric, *, seed: i
 
 
 def cluster_bootstrap_rows(metric: RowMetric, groups: Groups, *, seed: int, resamples: int = 2000) -> Interval:
-    """Interval of a function of row weights by resampling groups: AUC, calibration error, log-loss.
+    """Interval of a function of row weights by resampling groups: AUC, calibration error, any mean over rows.
 
     The method is `cluster_bootstrap`'s. Groups are resampled in the order in which they first appear, so their
     names do not matter; another order of rows changes the draws, hence the ends by their Monte Carlo error.

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfcells.arrays import Float64, Groups, Hits, Int64
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import TAIL, effective_share
+from tfcells.stats.clusters import TAIL, count_by_group, effective_share
 from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_share
 from tfcells.stats.scored import Confidence, check_confidence
 
@@ -228,9 +228,7 @@ def _room(away: Float64[np.ndarray, " images"], hits: Hits, groups: Groups) -> f
 
 def _effective_share(away: Float64[np.ndarray, " images"], cells: Groups, hits: Hits, groups: Groups) -> float:
     """Effective share of rows, by the variance of sums of deviations over cells over the one of single rows."""
-    number = np.unique(groups, return_inverse=True)[1]
-    sizes = np.bincount(number)
-    misses = np.bincount(number[~hits], minlength=len(sizes))
+    sizes, misses = count_by_group(groups, ~hits)
     return effective_share(sizes, misses, np.ones_like(sizes), variance_ratio=_variance_ratio(away, cells))
 
 

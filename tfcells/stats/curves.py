@@ -1,19 +1,17 @@
 """Curves over all thresholds of a class's probability, ready to plot, and the interval of the area under one.
 
 A row is called positive where its score is at least the threshold, so rows of equal score are called together
-and a curve has a point per distinct score. Thresholds fall along ROC and precision-recall curves.
+and a curve has a point per distinct score. Thresholds fall along a ROC curve and rise along a threshold curve.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from tfcells.arrays import Float64, Groups, Hits, Labels, Probabilities
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import TAIL, Counts, effective_number, effective_share
+from tfcells.stats.clusters import Counts, count_by_group, effective_number, effective_share, quantile_of_t
 from tfcells.stats.intervals import Interval, wilson_of_share
-from tfcells.stats.metrics import RowWeights, Values
 from tfcells.stats.scored import check_scored, one_class
 
 Points = Float64[np.ndarray, " points"]
@@ -26,7 +24,7 @@ class RocCurve:
     """Receiver operating characteristic, from (0, 0) to (1, 1); lines join its points.
 
     Attributes:
-        threshold: `(points,)`, falling from infinity; NaN for a mean over classes, which has none.
+        threshold: `(points,)`, falling from infinity.
         false_positive_rate: `(points,)`, rising.
         true_positive_rate: `(points,)`, rising.
     """
@@ -39,29 +37,6 @@ class RocCurve:
     def area(self) -> float:
         """Area under the lines; `metrics.auc` of the same rows."""
         return float(np.trapezoid(self.true_positive_rate, self.false_positive_rate))
-
-
-@dataclass(frozen=True, eq=False)
-class PrecisionRecallCurve:
-    """Precision against recall, as steps: a precision holds from the recall before it up to its own.
-
-    Lines between the points would promise precisions that no threshold reaches (Davis & Goadrich 2006, The
-    relationship between precision-recall and ROC curves). In matplotlib: `drawstyle="steps"`.
-
-    Attributes:
-        threshold: `(points,)`, falling; NaN for a mean over classes, which has none.
-        recall: `(points,)`, rising to 1.
-        precision: `(points,)`.
-    """
-
-    threshold: Float64[np.ndarray, " points"]
-    recall: Float64[np.ndarray, " points"]
-    precision: Float64[np.ndarray, " points"]
-
-    @property
-    def average_precision(self) -> float:
-        """Area under the steps."""
-        return float(np.diff(self.recall, prepend=0.0) @ self.precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,41 +74,6 @@ def roc_curve(probabilities: Probabilities, true: Labels, *, of_class: int) -> R
     return RocCurve(threshold, false / false[-1], hit / hit[-1])
 
 
-def macro_roc_curve(probabilities: Probabilities, true: Labels) -> RocCurve:
-    """Mean of the classes' ROC curves at each false positive rate, over the classes that have rows.
-
-    Where a curve rises upright, both ends of the rise are kept, so the area is the mean of the classes' areas.
-
-    Raises:
-        RequestError: As in `roc_curve`.
-    """
-    curves = [roc_curve(probabilities, true, of_class=k) for k in _classes_with_rows(probabilities, true)]
-    rates = np.unique(np.concatenate([curve.false_positive_rate for curve in curves]))
-    mean = np.mean([_both_limits(curve, rates) for curve in curves], axis=0)
-    return RocCurve(np.full(2 * len(rates), np.nan), np.repeat(rates, 2), mean)
-
-
-def precision_recall_curve(probabilities: Probabilities, true: Labels, *, of_class: int) -> PrecisionRecallCurve:
-    """Precision-recall curve of one class against the rest; arguments and errors as in `roc_curve`."""
-    threshold, hit, false = _called(*one_class(probabilities, true, of_class=of_class), of_class=of_class)
-    return PrecisionRecallCurve(threshold[1:], hit[1:] / hit[-1], hit[1:] / (hit + false)[1:])
-
-
-def macro_precision_recall_curve(probabilities: Probabilities, true: Labels) -> PrecisionRecallCurve:
-    """Mean of the classes' precisions at each recall, over the classes that have rows.
-
-    Its average precision is the mean of the classes' ones.
-
-    Raises:
-        RequestError: As in `roc_curve`.
-    """
-    curves = [precision_recall_curve(probabilities, true, of_class=k) for k in _classes_with_rows(probabilities, true)]
-    recalls = np.unique(np.concatenate([curve.recall for curve in curves]))
-    recalls = recalls[recalls > 0]
-    at = [curve.precision[np.searchsorted(curve.recall, recalls, side="left")] for curve in curves]
-    return PrecisionRecallCurve(np.full(len(recalls), np.nan), recalls, np.mean(at, axis=0))
-
-
 def threshold_curve(probabilities: Probabilities, true: Labels, *, of_class: int) -> ThresholdCurve:
     """Sensitivity, specificity, positive predictive value and F1 of a class by threshold; as `roc_curve`."""
     threshold, hit, false = (
@@ -143,35 +83,6 @@ def threshold_curve(probabilities: Probabilities, true: Labels, *, of_class: int
     return ThresholdCurve(
         threshold, hit / positive, 1 - false / negative, hit / (hit + false), 2 * hit / (hit + false + positive)
     )
-
-
-def average_precision(
-    probabilities: Probabilities, true: Labels, *, of_class: int, weights: RowWeights | None = None
-) -> Values:
-    """Area under the steps of a class's precision-recall curve, for `bootstrap.cluster_bootstrap_rows`.
-
-    Args:
-        probabilities: `(images, classes)`.
-        true: `(images,)`, class indices.
-        of_class: Index of the class.
-        weights: `(..., images)`, how often each row counts; every row once if None.
-
-    Returns:
-        `(...)`, NaN where the class has no weight.
-
-    Raises:
-        RequestError: As in `scored.one_class`.
-    """
-    scores, positive = one_class(probabilities, true, of_class=of_class)
-    order, last = _ranked(scores)
-    weights = (np.ones(len(true)) if weights is None else weights)[..., order]
-    hit = (weights * positive[order]).cumsum(axis=-1)[..., last]
-    called = weights.cumsum(axis=-1)[..., last]
-    precision = np.divide(hit, called, out=np.zeros_like(hit), where=called > 0)
-    steps = np.diff(hit, axis=-1, prepend=0.0)
-    total = hit[..., -1]
-    area = (steps * precision).sum(axis=-1)
-    return np.asarray(np.divide(area, total, out=np.full(area.shape, np.nan), where=total > 0))
 
 
 def auc_interval(
@@ -197,7 +108,7 @@ def auc_interval(
         RequestError: As in `roc_curve`.
     """
     check_scored(probabilities, true)
-    classes = _classes_with_rows(probabilities, true) if of_class is None else [of_class]
+    classes = np.unique(true).tolist() if of_class is None else [of_class]
     areas, influence = _areas_and_influence(probabilities, true, classes)
     value = float(areas.mean())
     pull = value if 0 < value < 1 else (value * len(true) + 0.5) / (len(true) + 1)
@@ -227,14 +138,12 @@ def _areas_and_influence(probabilities: Probabilities, true: Labels, classes: li
 
 def _share_of_groups(influence: Scores, missed: Hits, groups: Groups) -> float:
     """Effective share of rows, by what groups do to the sum of the rows' influences."""
-    number = np.unique(groups, return_inverse=True)[1]
-    sizes = np.bincount(number)
+    sizes, misses = count_by_group(groups, missed)
     single = float(influence @ influence)
-    together = np.bincount(number, weights=influence)
+    together = np.bincount(np.unique(groups, return_inverse=True)[1], weights=influence)
     ratio = len(sizes) / max(len(sizes) - 1, 1) * float(together @ together) / single if single > 0 else 1.0
-    misses = np.bincount(number[missed], minlength=len(sizes))
     share = effective_share(sizes, misses, np.ones_like(sizes), variance_ratio=ratio)
-    return share * _few_groups_decide(sizes, together) if len(sizes) < len(number) else share
+    return share * _few_groups_decide(sizes, together) if len(sizes) < len(groups) else share
 
 
 def _few_groups_decide(sizes: Counts, together: Float64[np.ndarray, " kinds"]) -> float:
@@ -249,8 +158,7 @@ def _few_groups_decide(sizes: Counts, together: Float64[np.ndarray, " kinds"]) -
     groups = effective_number(sizes, np.ones_like(sizes))
     if groups <= 2:
         return 1.0
-    few, all_groups = special.stdtrit(np.array([max(degrees, 1.0), groups - 1]), TAIL)
-    return float(min(1.0, all_groups / few))
+    return min(1.0, quantile_of_t(groups - 1) / quantile_of_t(max(degrees, 1.0)))
 
 
 def _placements(scores: Scores, positive: Hits) -> Scores:
@@ -267,35 +175,14 @@ def _placements(scores: Scores, positive: Hits) -> Scores:
 def _called(scores: Scores, positive: Hits, *, of_class: int) -> tuple[Points, Points, Points]:
     """Thresholds from infinity down, and the rows of the class and of the rest that are called at each."""
     _refuse_one_sided(positive, of_class=of_class)
-    order, last = _ranked(scores)
+    order = np.argsort(-scores, kind="stable")
+    last = np.flatnonzero(np.diff(scores[order], append=-np.inf))  # of each distinct score
     hit, false = (np.cumsum(side[order])[last].astype(np.float64) for side in (positive, ~positive))
     return (
         np.concatenate([[np.inf], scores[order][last]]),
         np.concatenate([[0.0], hit]),
         np.concatenate([[0.0], false]),
     )
-
-
-def _ranked(scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """Order of the rows by falling score, and the place of the last row of each distinct score in it."""
-    order = np.argsort(-scores, kind="stable")
-    return order, np.flatnonzero(np.diff(scores[order], append=-np.inf))
-
-
-def _both_limits(curve: RocCurve, rates: Points) -> Float64[np.ndarray, " limits"]:
-    """True positive rate just left of and just right of each rate, in turn."""
-    x, y = curve.false_positive_rate, curve.true_positive_rate
-    first, last = np.searchsorted(x, rates, side="left"), np.searchsorted(x, rates, side="right") - 1
-    between = np.interp(rates, x, y)
-    is_point = first <= last
-    left, right = np.where(is_point, y[np.minimum(first, len(x) - 1)], between), np.where(is_point, y[last], between)
-    left[0] = 0.0  # the curve starts at the origin
-    return np.stack([left, right], axis=1).reshape(-1)
-
-
-def _classes_with_rows(probabilities: Probabilities, true: Labels) -> list[int]:
-    check_scored(probabilities, true)
-    return [int(k) for k in np.unique(true)]
 
 
 def _refuse_one_sided(positive: Hits, *, of_class: int) -> None:

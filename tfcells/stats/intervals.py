@@ -6,7 +6,7 @@ Which one to take, by what benchmarks/coverage.py found:
     balanced accuracy, macro-F1, a class's recall    wilson_of_metric
     AUC                                              curves.auc_interval
     calibration error                                calibration.calibration_error
-    log-loss, anything else of the probabilities     bootstrap.cluster_bootstrap_rows
+    anything else of the probabilities               bootstrap.cluster_bootstrap_rows
     anything else that is a function of the table    bootstrap.cluster_bootstrap
     a difference in accuracy on the same rows        paired.paired_difference
     ... in balanced accuracy                         paired.paired_balanced_difference
@@ -20,7 +20,7 @@ import numpy as np
 
 from tfcells.arrays import Float64, Groups, Hits, Int64
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import Counts, effective_share, normal_quantile
+from tfcells.stats.clusters import Counts, count_by_group, effective_share, jackknife_variance, normal_quantile
 from tfcells.stats.metrics import GroupedConfusion, Tables, Values
 
 TableMetric = Callable[[Tables], Values]
@@ -91,9 +91,7 @@ def wilson_clustered(hits: Hits, groups: Groups) -> Interval:
     """
     if len(hits) == 0:
         raise RequestError("No rows came. Expected at least one row to take a share of.")
-    number = np.unique(groups, return_inverse=True)[1]
-    sizes = np.bincount(number)
-    misses = np.bincount(number[~hits], minlength=len(sizes))
+    sizes, misses = count_by_group(groups, ~hits)
     share = float(hits.mean())
     if (sizes == 1).all():
         return wilson_of_share(share, float(len(hits)))
@@ -166,8 +164,7 @@ def _ratio_of_share(sizes: Counts, misses: Counts) -> float:
     share = misses.sum() / rows
     if groups == 1 or share in (0, 1):
         return 1.0
-    left_out = (misses.sum() - misses) / (rows - sizes)
-    return float((groups - 1) * left_out.var() / (share * (1 - share) / (rows - 1)))
+    return jackknife_variance(misses, sizes) / float(share * (1 - share) / (rows - 1))
 
 
 def leave_one_out(grouped: GroupedConfusion, metric: TableMetric) -> Replicates:

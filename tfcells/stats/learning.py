@@ -9,11 +9,10 @@ that comes later, so nothing is said about more than `REACH` times the largest s
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from tfcells.arrays import Float64, Groups, Int64, Labels
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import TAIL, normal_quantile
+from tfcells.stats.clusters import normal_quantile, quantile_of_t
 from tfcells.stats.intervals import Interval
 
 REACH = 10.0
@@ -172,9 +171,9 @@ def fit_learning_curve(sizes: Sizes, scores: Errors, *, test_error: float = 0.0)
         exponent=exponent,
         size_errors=spread / np.sqrt(repeats) * widened,
         shared_room=float(
-            np.hypot(_quantile_of_t(repeats - 1) * np.sqrt(between / repeats), normal_quantile() * test_error)
+            np.hypot(quantile_of_t(repeats - 1) * np.sqrt(between / repeats), normal_quantile() * test_error)
         ),
-        quantile=_quantile_of_t((repeats - 1) * (len(sizes) - 1)),
+        quantile=quantile_of_t((repeats - 1) * (len(sizes) - 1)),
     )
 
 
@@ -342,10 +341,6 @@ def _cut_outliers(errors: Errors) -> Errors:
     # Pooled over sizes; 1.4826 makes a median of distances the standard deviation of normal ones.
     robust = 1.4826 * max(float(np.median(np.abs(errors - middle))), SMALLEST_SPREAD)
     return np.asarray(np.clip(errors, middle - OUTLIER * robust, middle + OUTLIER * robust))
-
-
-def _quantile_of_t(degrees: int) -> float:
-    return float(special.stdtrit(degrees, TAIL))
 
 
 def _first_at_least(scores: PerNumber, target: float, numbers: PerNumber) -> int | None:

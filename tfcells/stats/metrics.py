@@ -190,29 +190,6 @@ def expected_calibration_error(
     return _share(np.abs(weights @ gaps).sum(axis=-1), weights.sum(axis=-1))
 
 
-def brier(probabilities: Probabilities, true: Labels, *, weights: RowWeights | None = None) -> Values:
-    """Mean squared distance of the probabilities from the true class's unit vector, in [0, 2] (Brier 1950).
-
-    Args and errors as in `auc`.
-    """
-    weights = _weights(probabilities, true, weights)
-    distances = ((probabilities - np.eye(probabilities.shape[1])[true]) ** 2).sum(axis=1)
-    return _share(weights @ distances, weights.sum(axis=-1))
-
-
-def log_loss(probabilities: Probabilities, true: Labels, *, weights: RowWeights | None = None) -> Values:
-    """Mean negative natural logarithm of the true class's probability, in nats.
-
-    Probabilities below 2.2e-16 (float64's epsilon) count as that, so one confident miss costs at most 36.
-
-    Args and errors as in `auc`.
-    """
-    weights = _weights(probabilities, true, weights)
-    of_truth = probabilities[np.arange(len(true)), true]
-    losses = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1.0))
-    return _share(weights @ losses, weights.sum(axis=-1))
-
-
 def _auc_one(scores: Float64[np.ndarray, " images"], positive: Hits, weights: RowWeights) -> Values:
     """Weighted Mann-Whitney statistic of one class, as a share; NaN where one side has no weight."""
     wrong = np.flatnonzero(~positive)

@@ -8,7 +8,16 @@ from scipy import special, stats
 
 from tfcells.arrays import Float64, Groups, Hits, Int64, Labels
 from tfcells.errors import RequestError
-from tfcells.stats.clusters import PRIOR_GROUPS, TAIL, Counts, effective_share, normal_quantile
+from tfcells.stats.clusters import (
+    Counts,
+    Numbers,
+    count_by_group,
+    effective_share,
+    jackknife_variance,
+    normal_quantile,
+    quantile_of_t,
+    share_of_numbers,
+)
 from tfcells.stats.intervals import Interval
 
 SMALLEST_P = 1e-12
@@ -65,10 +74,7 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
         RequestError: If there is no row.
     """
     _refuse_no_rows(hits_a)
-    number = np.unique(groups, return_inverse=True)[1]
-    sizes = np.bincount(number)
-    wins = np.bincount(number[hits_a & ~hits_b], minlength=len(sizes))
-    losses = np.bincount(number[hits_b & ~hits_a], minlength=len(sizes))
+    sizes, wins, losses = count_by_group(groups, hits_a & ~hits_b, hits_b & ~hits_a)
     share = _effective_share(sizes, wins, losses)
     won, lost = float(wins.sum()), float(losses.sum())
     difference = _tango(won * share, lost * share, len(hits_a) * share, value=(won - lost) / len(hits_a))
@@ -152,7 +158,7 @@ def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_trai
     if np.ptp(differences) < EQUAL:
         return PairedTest(Interval(mean, -1.0, 1.0), 1.0, f"{method}, undecided: the splits do not differ")
     error = float(np.sqrt((1 / splits + n_test / n_train) * differences.var(ddof=1)))
-    half = error * float(special.stdtrit(splits - 1, TAIL))
+    half = error * quantile_of_t(splits - 1)
     p_value = 2 * float(special.stdtr(splits - 1, -abs(mean) / error))
     return PairedTest(Interval(mean, mean - half, mean + half), p_value, method)
 
@@ -224,13 +230,11 @@ def _share_of_flips(magnitudes: Counts, times: Counts, *, reach: float | int) ->
 
 def _effective_share(sizes: Counts, wins: Counts, losses: Counts) -> float:
     """Effective number of rows as a share of the rows, by what the groups do to the mean difference."""
-    rows, groups = int(sizes.sum()), len(sizes)
+    rows = int(sizes.sum())
     value = (wins - losses).sum() / rows
-    ratio = 1.0
-    independent = ((wins + losses).sum() / rows - value**2) / max(rows - 1, 1)
-    if groups > 1 and independent > 0:
-        left_out = ((wins - losses).sum() - (wins - losses)) / (rows - sizes)
-        ratio = float((groups - 1) * left_out.var() / independent)
+    independent = float(((wins + losses).sum() / rows - value**2) / max(rows - 1, 1))
+    known = len(sizes) > 1 and independent > 0
+    ratio = jackknife_variance(wins - losses, sizes) / independent if known else 1.0
     once = np.ones_like(sizes)
     return effective_share(sizes, wins + losses, once, variance_ratio=ratio, parts=(wins, losses))
 
@@ -257,31 +261,20 @@ def _effective_groups(sizes: CountsOfClass) -> PerClass:
 
 
 def _weighted_share(sizes: CountsOfClass, wins: CountsOfClass, losses: CountsOfClass) -> float:
-    """`clusters.effective_share` where rows weigh 1 / rows of their class; with equal weights it is that.
-
-    Numbers of rows and of groups are effective ones, (sum w)^2 / sum w^2.
-    """
+    """`clusters.effective_share` where rows weigh 1 / rows of their class; with equal weights it is that."""
     if (sizes.sum(axis=1) == 1).all():
         return 1.0
     if len(sizes) == 1:
         return 0.0
-    weights = 1 / sizes.sum(axis=0)
-    discordant = wins + losses
-    rows, groups = _effective_numbers(sizes, weights)
-    rare = min(_effective_numbers(counts, weights)[1] for counts in (discordant, sizes - discordant))
-    worst = rows / groups
-    estimate = max(_variance_ratio(sizes, wins, losses), 1.0) if rare > 0 else worst
-    design_effect = (estimate * rare + worst * PRIOR_GROUPS) / (rare + PRIOR_GROUPS)
-    degrees = [(rows - 1, groups - 1)]
-    for counts in (discordant, sizes - discordant, wins, losses):
-        of_rows, of_groups = _effective_numbers(counts, weights)
-        degrees.append((of_rows + 1, of_groups + 1))
-    quantiles = special.stdtrit(np.array(degrees), TAIL)
-    return float((quantiles[:, 0] / quantiles[:, 1]).min() ** 2 / design_effect)
+    weights, discordant = 1 / sizes.sum(axis=0), wins + losses
+    every, *kinds = (
+        _effective_numbers(counts, weights) for counts in (sizes, discordant, sizes - discordant, wins, losses)
+    )
+    return share_of_numbers(every, kinds, variance_ratio=_variance_ratio(sizes, wins, losses))
 
 
-def _effective_numbers(counts: CountsOfClass, weights: PerClass) -> tuple[float, float]:
-    """Effective number of counted rows, and of groups with counted rows; 0 without."""
+def _effective_numbers(counts: CountsOfClass, weights: PerClass) -> Numbers:
+    """Of counted rows, and of groups with counted rows, (sum w)^2 / sum w^2; 0 without."""
     of_groups = counts @ weights
     total = float(of_groups.sum())
     if total == 0:

@@ -42,11 +42,6 @@ class CoverageCurve:
     low: Float64[np.ndarray, " points"]
     high: Float64[np.ndarray, " points"]
 
-    @property
-    def area_over(self) -> float:
-        """Mean error over the curve's coverages: the area under the risk-coverage curve (AURC); lower is better."""
-        return float(np.diff(self.coverage, prepend=0.0) @ (1 - self.accuracy))
-
 
 @dataclass(frozen=True)
 class Abstention:
