@@ -11,10 +11,12 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
 import tfcells
 from tfcells.config import StudyConfig, parse_config
 from tfcells.errors import DamageError, RequestError, StaleStoreError
+from tfcells.images.decode import decode_image
 from tfcells.study import Study, run_study
 
 SCHEMA = Path(tfcells.__file__).parent / "report" / "results.schema.json"
@@ -176,6 +178,31 @@ def test_a_class_with_a_single_image_is_left_out_by_name(
     assert "rare" in rare.results["data"]["left_out"]
     assert "rare" not in rare.results["confusion"]["classes"]
     assert rare.exit_code == 1
+
+
+def test_what_only_the_audit_forbids_says_that_the_features_are_kept(
+    cell_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, out = tmp_path / "cells", tmp_path / "run"
+    for name in ("eosinophil", "platelet"):
+        (cells / name).mkdir(parents=True)
+        pictures = [decode_image(path.read_bytes()) for path in sorted((cell_folder / name).iterdir())[:4]]
+        if name == "platelet":
+            pictures = [np.rot90(pictures[0], turns) for turns in range(4)]
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(cells / name / f"{number}.png")
+    message = (
+        r"^With the groups of copies that the audit found: 1 usable classes .*Left out: platelet: 4 images in 1 group.*"
+        rf"Ask for fewer folds.* kept in {out}; the next run over the same images there extracts nothing again\.$"
+    )
+    with pytest.raises(RequestError, match=message):
+        run_study(study_config(cells, holdout=0.0), out=out)
+    monkeypatch.setattr("tfcells.features.forward.extract_rows", lambda *_, **__: pytest.fail("it extracts again"))
+    with pytest.raises(RequestError, match=message):
+        run_study(study_config(cells, holdout=0.0), out=out)
+    monkeypatch.setattr("tfcells.study.probe_layers", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # it came to the sweep
+        run_study(study_config(cells, holdout=0.0, audit=False), out=out)
 
 
 @pytest.fixture

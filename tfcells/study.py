@@ -16,15 +16,16 @@ from tfcells.images.table import ImageTable
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.predictions import prediction_columns, write_predictions
+from tfcells.probes.reading import Space
 from tfcells.probes.review import ReviewList, review_json, write_review
-from tfcells.probes.rows import check_calibration, rows_marked
-from tfcells.probes.sweep import Sweep, probe_layers
+from tfcells.probes.rows import rows_marked
+from tfcells.probes.sweep import Sweep, deal_outer_folds, probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.report.page import write_report
 from tfcells.steps.audit import audit_images, audited_groups
 from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export
 from tfcells.steps.extraction import extraction_of
-from tfcells.steps.maps import build_projector, check_thumbnail, draw_map
+from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail, draw_map
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
 from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
@@ -62,12 +63,14 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         progress: Told how far each stage is.
 
     Raises:
-        RequestError: If the study cannot be made as asked; nothing was written.
+        RequestError: If the study cannot be made as asked. Nothing was written, unless it is the groups found by the
+            audit that forbid it; the message then says what is kept.
     """
     out = Path(out)
     check_out(out)
     space = space_of(config)
     check_perplexity(config.maps.perplexity)
+    check_max_rows(config.maps.max_rows)
     check_thumbnail(config.maps.thumbnail)
     table = read_images(
         config.images.root,
@@ -76,15 +79,13 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         progress=progress,
     )
     # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
-    split = _split(config, table)
-    _, class_names, _, rows = rows_marked(table, split)
-    check_calibration(rows, class_names, space.probes)
+    split = _split(config, table, space)
     store = extract(table, extraction_of(config), into=out / "features", progress=progress)
     workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
         table = audited_groups(table, out / "audit")
-        split = _split(config, table)
+        split = _split_anew(config, table, space, out)
         store = extract(table, extraction_of(config), into=store.path, progress=progress)  # only groups are new
     sweep = probe_layers(
         store,
@@ -123,8 +124,24 @@ def check_out(out: Path) -> None:
         raise RequestError(f"{out} exists and is no run of tfcells. Choose another --out, or empty it.")
 
 
-def _split(config: StudyConfig, table: ImageTable) -> Split:
-    return split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:
+    """A split, after a look at all that decides without features whether it can be probed."""
+    split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
+    _, class_names, _, rows = rows_marked(table, split, seed=config.seed)
+    deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats)
+    return split
+
+
+def _split_anew(config: StudyConfig, table: ImageTable, space: Space, out: Path) -> Split:
+    """The split with the groups of the audit, which compares features too and so comes after them."""
+    try:
+        return _split(config, table, space)
+    except RequestError as refused:
+        raise RequestError(
+            f"With the groups of copies that the audit found: {refused} Ask for fewer folds, a smaller holdout or "
+            f"other probes, or set images.audit to false. The features and the audit are kept in {out}; the next run "
+            "over the same images there extracts nothing again."
+        ) from refused
 
 
 def _write(

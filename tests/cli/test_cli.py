@@ -147,6 +147,14 @@ def test_a_class_that_cannot_be_calibrated_stops_a_study_before_anything_is_extr
     assert not (tmp_path / "run").exists()
 
 
+def test_repeats_that_cannot_be_made_stop_a_study_before_anything_is_extracted(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(write_config()), "--probes.repeats=0", "--out", str(tmp_path / "run")]) == 2
+    assert "0 repeats were asked for. Expected 1 or more." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_a_misspelt_tap_exits_2_with_a_suggestion_and_writes_nothing(
     tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
@@ -247,6 +255,22 @@ def test_a_split_that_cannot_be_made_says_why(
     assert not (tmp_path / "split").exists()
 
 
+def test_control_characters_of_names_do_not_reach_the_terminal(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cell_folder, tmp_path / "cells")
+    rare = tmp_path / "cells" / "rare\tcells"
+    rare.mkdir()
+    shutil.copy(next((cell_folder / "platelet").iterdir()), rare / "one.jpg")
+    (rare / "bad\x1b[2J.png").write_bytes(b"")
+    assert main(["split", str(tmp_path / "cells"), "--out", str(tmp_path / "split"), "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert r"quarantined rare\tcells/bad\x1b[2J.png: the file is empty" in said
+    assert r"class rare\tcells left out: 1 image" in said
+    with (tmp_path / "split" / "split.csv").open(newline="") as file:
+        assert "rare\tcells/one.jpg" in {row["id"] for row in csv.DictReader(file)}  # files keep the true name
+
+
 def test_groups_of_images_that_are_not_there_exit_2(
     make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,7 +337,11 @@ def test_numbers_that_no_map_can_be_drawn_with_exit_2(
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("--maps.perplexity=-3", "Perplexity -3.0"), ("--maps.thumbnail=0", "Thumbnails of 0 pixels")],
+    [
+        ("--maps.perplexity=-3", "Perplexity -3.0"),
+        ("--maps.thumbnail=0", "Thumbnails of 0 pixels"),
+        ("--maps.max_rows=1", "A map of 1 rows was asked for. Expected 2 or more."),
+    ],
 )
 def test_numbers_that_no_map_can_be_drawn_with_stop_a_study_before_anything_is_read(
     tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str], override: str, said: str

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tfcells.images import sources
+from tfcells.images.cues import EncodedSource
 from tfcells.images.decode import BadImageError
 from tfcells.images.sources import ArraySource, FolderSource, PixelSource, SpooledSource
 
@@ -141,7 +142,9 @@ def spooled():
 
 def test_spooled_pictures_come_back_in_any_order(spooled):
     assert isinstance(spooled, PixelSource)
+    assert isinstance(spooled, EncodedSource)
     for seed in (39, 0, 17, 0):
+        assert spooled.read_bytes(f"row {seed}") == png(picture(seed, height=5 + seed))
         np.testing.assert_array_equal(spooled.read(f"row {seed}"), picture(seed, height=5 + seed))
     assert reason(spooled, "broken") == "not a picture: it holds text"
     assert spooled.describe() == {"kind": "tfds", "root": "tfds:x"}

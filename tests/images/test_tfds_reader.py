@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tfcells.errors import RequestError, UnknownNameError
+from tfcells.images.cues import JPEG, read_cues
 from tfcells.images.decode import decode_image, pixel_digest
 from tfcells.images.readers import read_images
 
@@ -163,6 +164,16 @@ def test_jpeg_pixels_are_canonical_and_not_tensorflows(patients):
     for row in (0, 1):
         assert digests[f"{0.5 * row}"] == pixel_digest(decode_image(encoded(PIXELS[row], "JPEG").getvalue()))
     assert digests["1.5"] == pixel_digest(PIXELS[3])
+
+
+def test_cues_are_those_of_the_encoded_pictures_and_there_is_no_order_of_files(patients):
+    cues = read_cues(patients)
+    sizes = [len(encoded(PIXELS[row], "JPEG" if row < 2 else "PNG").getvalue()) / (16 * 20) for row in range(4)]
+    assert list(by_age(patients, cues.values["bytes"][:, 0].tolist()).values()) == pytest.approx(sizes)
+    jpeg = cues.values["jpeg"][:, JPEG.index("format JPEG")]
+    assert list(by_age(patients, jpeg.tolist()).values()) == [1, 1, 0, 0]
+    reason = "ids are places in a data set's records, which it may have shuffled, not names of files"
+    assert cues.absent == {"order": reason}
 
 
 def test_a_picture_that_does_not_decode_is_quarantined_by_its_id(tfds, read, tmp_path):

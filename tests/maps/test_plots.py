@@ -46,6 +46,12 @@ def test_names_stand_in_the_legend_letter_by_letter():
     saved(figure)
 
 
+def test_control_characters_stand_in_the_legend_as_escapes():
+    figure = plot_points(drawn(4), np.arange(4) % 2, ["a\tb", "c\x1b"], title="t", axes=("x", "y"))
+    assert legend_of(figure) == [r"a\tb (2)", r"c\x1b (2)"]
+    saved(figure)
+
+
 def test_a_map_without_any_class_is_drawn():
     assert legend_of(plot_points(drawn(3), np.full(3, -1), [], title="t", axes=("x", "y"))) == ["unlabelled"]
 

@@ -56,6 +56,12 @@ def test_names_are_drawn_letter_by_letter():
     saved(figure)
 
 
+def test_control_characters_are_drawn_as_escapes():
+    figure = plot_class_counts({"a\tb": 3, "c\nd": 4}, {})  # a missing glyph would warn
+    assert labels_of(figure.axes[0].yaxis) == [r"a\tb", r"c\nd"]
+    saved(figure)
+
+
 def test_classes_that_are_left_out_have_another_colour():
     bars = plot_class_counts({"a": 5, "b": 1, "c": 1200}, {"b": "too few"}).axes[0].patches
     colours = [bar.get_facecolor() for bar in bars]

@@ -14,6 +14,7 @@ from typing import Final
 
 from tfcells.cli.quiet import quieten_tensorflow
 from tfcells.errors import RequestError, TfcellsError
+from tfcells.names import visible
 
 _DESCRIPTION: Final = (
     "From a folder of cell images to honest numbers, a map you can walk, and a served model. "
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _call(options, overrides)
     except TfcellsError as error:
-        print(f"tfcells: {error}", file=sys.stderr)
+        print(f"tfcells: {visible(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("tfcells: interrupted; what is written so far is kept, the same command goes on", file=sys.stderr)

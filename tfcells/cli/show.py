@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tfcells.names import visible
 from tfcells.progress import Progress, silent
 from tfcells.report.words import read_by
 
@@ -75,7 +76,7 @@ def share(number: Mapping[str, float]) -> str:
 
 def say(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def name_quarantine(quarantined: Sequence[tuple[str, str]]) -> None:

@@ -16,6 +16,7 @@ from tfcells.cli.show import (
     share,
 )
 from tfcells.errors import RequestError
+from tfcells.names import visible
 
 if TYPE_CHECKING:
     from tfcells.features.plan import Plan
@@ -321,7 +322,7 @@ def _audit_lines(facts: Mapping[str, Any], out: Path) -> list[str]:
     lines += [f"odd: {entry['id']}: {entry['reason']}" for entry in facts["odd"][:_SHOWN]]
     if len(facts["odd"]) > _SHOWN:
         lines.append(f"and {len(facts['odd']) - _SHOWN:,} more odd images in audit.json")
-    return [*lines, f"{out}/groups.csv, {out}/pairs.csv, {out}/audit.json"]
+    return [*map(visible, lines), f"{out}/groups.csv, {out}/pairs.csv, {out}/audit.json"]
 
 
 VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {

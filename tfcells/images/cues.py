@@ -18,7 +18,7 @@ from PIL import Image, JpegImagePlugin
 
 from tfcells.arrays import Float64, Ids, Pixels, UInt8
 from tfcells.errors import DamageError, RequestError
-from tfcells.images.decode import FORMATS, BadImageError, _pillow_unheard, decode_image
+from tfcells.images.decode import FORMATS, BadImageError, decode_image, without_pillow_warnings
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
@@ -58,11 +58,17 @@ _MISSING: Final = -1.0
 
 
 @runtime_checkable
-class FileSource(Protocol):
-    """A source of pictures that keeps their files."""
+class EncodedSource(Protocol):
+    """A source of pictures that keeps them encoded, as they came.
+
+    Attributes:
+        ids_are_paths: Whether ids are paths of files, so that numbers in them are what people and microscopes wrote.
+    """
+
+    ids_are_paths: bool
 
     def read_bytes(self, id: str) -> bytes:
-        """Return the bytes of a row's file, or raise `BadImageError`."""
+        """Return the encoded bytes of a row's picture, or raise `BadImageError`."""
         ...
 
 
@@ -116,11 +122,14 @@ def read_cues(table: ImageTable, *, workers: int | None = None, progress: Progre
     """Read every picture once and note what is known of it without looking at its cell.
 
         size     height, width, width / height, in pixels of the upright picture
-        bytes    size of the file by pixel; knows the cell, whose grain takes bytes
+        bytes    encoded size by pixel; knows the cell, whose grain takes bytes
         jpeg     format, quantisation tables, subsampling, progressive, EXIF and ICC profile present
         border   means and spreads of a ring of `RING` of the shorter side, means of the outermost lines
         colour   means and spreads of the whole picture; knows the cell, whose colour is a part of it
         order    place and numbers in the order of the file names' numbers, see `file_order`
+
+    What a source does not keep is absent, with the reason. Records of tensorflow-datasets hold the bytes that were
+    put into them: those of the files, or what the data set's builder made of pixels, in one way for all classes.
 
     Args:
         table: The pictures; labels are not looked at.
@@ -130,20 +139,25 @@ def read_cues(table: ImageTable, *, workers: int | None = None, progress: Progre
     Raises:
         DamageError: If a picture that was readable when the table was made no longer is.
     """
-    files = table.source if isinstance(table.source, FileSource) else None
     seen = list(_look_at_all(table, workers, progress))
     values = {name: _stacked([look[name] for look in seen]) for name in (seen[0] if seen else ())}
     columns = {"size": SIZE, "bytes": BYTES, "jpeg": JPEG, "border": BORDER, "colour": COLOUR}
-    absent: dict[str, str] = {}
-    if files is None:
-        absent = dict.fromkeys(("bytes", "jpeg", "order"), "the source keeps no files, only pictures")
+    encoded = isinstance(table.source, EncodedSource)
+    absent = {} if encoded else dict.fromkeys(("bytes", "jpeg"), "the source keeps no files, only pictures")
+    order = _order(table)
+    if isinstance(order, str):
+        absent["order"] = order
     else:
-        order = file_order(table.ids, class_names=table.class_names)
-        if isinstance(order, str):
-            absent["order"] = order
-        else:
-            values["order"], columns["order"] = order
+        values["order"], columns["order"] = order
     return Cues(ids=table.ids, values=values, columns={name: columns[name] for name in values}, absent=absent)
+
+
+def _order(table: ImageTable) -> tuple[Columns, tuple[str, ...]] | str:
+    if not isinstance(table.source, EncodedSource):
+        return "the source keeps no files, only pictures"
+    if not table.source.ids_are_paths:
+        return "ids are places in a data set's records, which it may have shuffled, not names of files"
+    return file_order(table.ids, class_names=table.class_names)
 
 
 def file_order(ids: Ids, *, class_names: Sequence[str] = ()) -> tuple[Columns, tuple[str, ...]] | str:
@@ -190,7 +204,7 @@ def header_cues(data: bytes) -> Float64[np.ndarray, "140"]:
     """
     numbers = np.zeros(len(JPEG))
     try:
-        with _pillow_unheard(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with without_pillow_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             known = "JPEG" if image.format == "MPO" else image.format  # a camera's JPEG with previews behind it
             numbers[FORMATS.index(str(known))] = 1
             numbers[-2:] = ["exif" in image.info, "icc_profile" in image.info]
@@ -233,7 +247,7 @@ def _look_at_all(table: ImageTable, workers: int | None, progress: Progress) -> 
 
 
 def _look(source: Any, id: str) -> dict[str, np.ndarray]:
-    data = source.read_bytes(id) if isinstance(source, FileSource) else None
+    data = source.read_bytes(id) if isinstance(source, EncodedSource) else None
     pixels = source.read(id) if data is None else decode_image(data)
     height, width = pixels.shape[:2]
     cues = {

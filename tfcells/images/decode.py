@@ -60,7 +60,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     if not data:
         raise BadImageError("the file is empty (0 bytes)")
     try:
-        with _pillow_unheard(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with without_pillow_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_header(image, max_pixels)
             # Pillow turns a TIFF while it loads: by its orientation tag, or else by XMP, which viewers ignore.
             image.info.pop("xmp", None)
@@ -87,7 +87,7 @@ def pixel_digest(pixels: Pixels) -> str:
 
 
 @contextmanager
-def _pillow_unheard() -> Iterator[None]:
+def without_pillow_warnings() -> Iterator[None]:
     """Keep Pillow's warnings from the user: what they speak of is refused here with a reason, or does no harm.
 
     Where warnings are errors, they would also decide what is a picture. `warnings.catch_warnings` is not made for

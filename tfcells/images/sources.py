@@ -32,6 +32,8 @@ class PixelSource(Protocol):
 class FolderSource:
     """Files below a root; an id is the path relative to it, with forward slashes."""
 
+    ids_are_paths = True
+
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
@@ -95,6 +97,8 @@ class SpooledSource:
     The file has no name and goes with the source: memory stays flat whatever the size of the data set.
     """
 
+    ids_are_paths = False
+
     def __init__(self, description: Mapping[str, str]) -> None:
         self._description = dict(description)
         self._spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the source
@@ -112,10 +116,14 @@ class SpooledSource:
         """Flush, after the last `add` and before the first `read`."""
         self._spool.flush()
 
-    def read(self, id: str) -> Pixels:
-        """Decode one picture; `os.pread` keeps threads from moving one another's file position."""
+    def read_bytes(self, id: str) -> bytes:
+        """Return the bytes of one picture; `os.pread` keeps threads from moving one another's file position."""
         start, length = self._places[id]
-        return decode_image(os.pread(self._spool.fileno(), length, start))
+        return os.pread(self._spool.fileno(), length, start)
+
+    def read(self, id: str) -> Pixels:
+        """Decode one picture."""
+        return decode_image(self.read_bytes(id))
 
     def describe(self) -> dict[str, str]:
         """Name the data set."""

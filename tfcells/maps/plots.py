@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tfcells.arrays import Float64, Labels, Points
 from tfcells.maps.palette import UNLABELLED, class_colours
+from tfcells.names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def plot_points(
         mine = labels == index
         if mine.any():
             marks.append(area.scatter(points[mine, 0], points[mine, 1], s=size, color=colour, alpha=0.75, linewidths=0))
-            names.append(f"{_plain_text(name)} ({mine.sum():,})")
+            names.append(f"{drawn(name)} ({mine.sum():,})")
     if (labels < 0).any():
         rest = points[labels < 0]
         marks.append(area.scatter(rest[:, 0], rest[:, 1], s=size, color=UNLABELLED, alpha=0.6, linewidths=0))
@@ -52,11 +53,6 @@ def plot_points(
         fontsize=9,
     )
     return figure
-
-
-def _plain_text(name: str) -> str:
-    """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
-    return name.replace("$", r"\$")
 
 
 def plot_variance(variance_ratio: Float64[np.ndarray, " axes"], *, title: str) -> Figure:
