@@ -92,3 +92,25 @@ def test_columns_of_a_manifest_do_not_take_the_place_of_identities_and_coordinat
     assert [row["id (given)"] for row in rows] == list(metadata["id"])
     assert rows[0]["x (given)"] == "x 0" and rows[0]["label (given)"] == "label 0" and rows[0]["site"] == "site 0"
     float(rows[0]["x"])
+
+
+@pytest.mark.parametrize("method", ["pca", "tsne"])
+def test_a_layer_wider_than_its_rows_is_drawn_as_if_it_were_held(make_store, tmp_path, method, monkeypatch):
+    store = make_store(images=60, widths=(6, 500))
+    streamed = draw_map(store, taps=["late"], method=method, out=tmp_path / "streamed", source=None)
+    monkeypatch.setattr("tfcells.steps.maps.LARGEST_TURNED", 10)
+    held = draw_map(store, taps=["late"], method=method, out=tmp_path / "held", source=None)
+    for name in ("trustworthiness", "taps", "pooling", "rows", "of"):
+        assert streamed.facts[name] == pytest.approx(held.facts[name], abs=1e-9 if method == "pca" else 0.05)
+    if method == "pca":
+        signs = np.sign((streamed.points * held.points).sum(axis=0))
+        np.testing.assert_allclose(streamed.points * signs, held.points, atol=1e-6 * np.abs(held.points).max())
+        assert streamed.facts["variance_ratio"] == pytest.approx(held.facts["variance_ratio"], abs=1e-9)
+
+
+def test_wide_features_of_pictures_that_are_all_alike_are_drawn_at_one_place(make_store, tmp_path):
+    store = make_store(images=30, widths=(6, 100))
+    for path in store.path.glob("shards/*/late__mean.npy"):
+        np.save(path, np.ones_like(np.load(path)))
+    drawn = draw_map(store, taps=["late"], method="pca", out=tmp_path / "map", source=None)
+    assert not drawn.points.any()

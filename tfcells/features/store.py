@@ -141,7 +141,6 @@ class FeatureStore:
             array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float32, copy=False)
             for array in (self.array(key) for key in keys)
         ]
-        used = list(dict.fromkeys(self.tap_of[key].pooling if key in self.tap_of else "none" for key in keys))
         return FeatureTable(
             vectors=parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1),
             ids=self.rows.ids,
@@ -149,8 +148,12 @@ class FeatureStore:
             class_names=self.rows.class_names,
             taps=keys,
             widths=tuple(part.shape[1] for part in parts),
-            pooling="+".join(used),
+            pooling=self.pooling_of(keys),
         )
+
+    def pooling_of(self, keys: Sequence[str]) -> str:
+        """How taps were pooled, joined by `+` where they differ; hand-made features are `none`."""
+        return "+".join(dict.fromkeys(self.tap_of[key].pooling if key in self.tap_of else "none" for key in keys))
 
     def check_files(self) -> None:
         """Compare every file with its digest; raises `DamageError` for the first that differs."""

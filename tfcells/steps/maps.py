@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tfcells.arrays import Labels, Points
+from tfcells.arrays import Features, Labels, Points
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.sources import PixelSource
@@ -21,12 +21,17 @@ from tfcells.maps.plots import plot_points, plot_variance
 from tfcells.maps.projector import MAX_AXES, MAX_ROWS, ProjectorFolder, sprite_cell, write_projector
 from tfcells.maps.quality import map_quality
 from tfcells.maps.reduce import check_perplexity, principal_components, reduce
+from tfcells.probes.gram import fold_pcas
+from tfcells.probes.gram.columns import tap_columns
 from tfcells.progress import Progress, silent
 
 _AXES: Final = {"pca": ("PC 1", "PC 2"), "tsne": ("t-SNE 1", "t-SNE 2"), "umap": ("UMAP 1", "UMAP 2")}
 _NAMES: Final = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 _MOSAIC_THUMBNAIL: Final = 72
 _VARIANCE_AXES: Final = 300
+LARGEST_TURNED: Final = 10_000
+"""Rows whose inner products are held, 800 MB of them."""
+
 SMALLEST_THUMBNAIL: Final = 4
 LARGEST_THUMBNAIL: Final = 512
 
@@ -81,30 +86,30 @@ def draw_map(
         progress: Told how far it is.
     """
     check_perplexity(perplexity)
-    table = store.table(taps)
-    rows = stratified_sample(table.labels, max_rows, seed=seed)
-    vectors, labels = table.vectors[rows], table.labels[rows]
+    labels = store.rows.labels
+    rows = stratified_sample(labels, max_rows, seed=seed)
+    vectors, labels = features_to_map(store, taps, rows), labels[rows]
     points = reduce(method, vectors, perplexity=perplexity, seed=seed)
     quality = map_quality(vectors, points, labels, seed=seed)
     facts = {
         "method": method,
-        "taps": list(table.taps),
-        "pooling": table.pooling,
+        "taps": list(taps),
+        "pooling": store.pooling_of(taps),
         "rows": len(rows),
-        "of": len(table.ids),
+        "of": len(store.rows.ids),
         **{name: None if value != value else value for name, value in asdict(quality).items() if name != "rows"},
     }
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     _write_csv(out / "map.csv", store, rows, points, columns or {})
-    title = f"{_NAMES[method]} of {' + '.join(table.taps)}"
-    _save(plot_points(points, labels, table.class_names, title=title, axes=_AXES[method]), out / "map.png")
+    title = f"{_NAMES[method]} of {' + '.join(taps)}"
+    _save(plot_points(points, labels, store.rows.class_names, title=title, axes=_AXES[method]), out / "map.png")
     if method == "pca":
         ratio = principal_components(vectors, axes=_VARIANCE_AXES).variance_ratio
         facts["variance_ratio"] = [float(value) for value in ratio[:20]]
-        _save(plot_variance(ratio, title=f"Variance in {' + '.join(table.taps)}"), out / "variance.png")
+        _save(plot_variance(ratio, title=f"Variance in {' + '.join(taps)}"), out / "variance.png")
     if source is not None:
-        ids = [table.ids[row] for row in rows]
+        ids = [store.rows.ids[row] for row in rows]
         pictures = read_thumbnails(source, ids, side=_MOSAIC_THUMBNAIL, progress=progress)
         Image.fromarray(mosaic(points, pictures)).save(out / "mosaic.png", compress_level=3)
     (out / "map.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -137,20 +142,35 @@ def build_projector(
         progress: Told how far it is.
     """
     check_thumbnail(thumbnail)
-    table = store.table(taps)
-    rows = stratified_sample(table.labels, MAX_ROWS, seed=seed)
-    coordinates = principal_components(table.vectors[rows], axes=MAX_AXES).points
+    rows = stratified_sample(store.rows.labels, MAX_ROWS, seed=seed)
+    coordinates = principal_components(features_to_map(store, taps, rows), axes=MAX_AXES).points
     metadata = {name: [values[row] for row in rows] for name, values in _metadata(store, columns or {}).items()}
     thumbnails = None
     if source is not None:
         cell = sprite_cell(len(rows), wanted=thumbnail)
-        thumbnails = read_thumbnails(source, [table.ids[row] for row in rows], side=cell, progress=progress)
+        thumbnails = read_thumbnails(source, [store.rows.ids[row] for row in rows], side=cell, progress=progress)
     beside = {
         entry.method: entry.points for entry in drawn if entry.method != "pca" and np.array_equal(entry.rows, rows)
     }
     return write_projector(
         Path(out), coordinates={"pca": coordinates, **beside}, columns=metadata, thumbnails=thumbnails
     )
+
+
+def features_to_map(store: FeatureStore, taps: Sequence[str], rows: np.ndarray) -> Features:
+    """Features of some rows, float of shape (rows, axes); where they outnumber the rows, turned into fewer axes.
+
+    Maps, their quality and principal components depend on distances and inner products of centred rows alone, and
+    turning keeps those. Wide layers are streamed, never held.
+    """
+    source = tap_columns(store, taps, rows)
+    if source.shape[1] <= len(rows) or len(rows) > LARGEST_TURNED:
+        return np.asarray(store.table(taps).vectors[rows])
+    try:
+        (found,) = fold_pcas(source, [np.arange(len(rows))])
+    except RequestError:  # rows that are all equal have no axis to be turned to
+        return np.asarray(store.table(taps).vectors[rows])
+    return np.asarray(found.scores)
 
 
 def check_thumbnail(side: int) -> None:
@@ -161,14 +181,19 @@ def check_thumbnail(side: int) -> None:
         )
 
 
+def check_max_rows(count: int) -> None:
+    """Raise `RequestError` unless a map may have two rows or more."""
+    if count < 2:
+        raise RequestError(f"A map of {count} rows was asked for. Expected 2 or more.")
+
+
 def stratified_sample(labels: Labels, count: int, *, seed: int) -> np.ndarray:
     """Row numbers of a sample with the classes' own shares, sorted; all rows where there are no more.
 
     Raises:
         RequestError: If `count` is less than 2.
     """
-    if count < 2:
-        raise RequestError(f"A map of {count} rows was asked for. Expected 2 or more.")
+    check_max_rows(count)
     if len(labels) <= count:
         return np.arange(len(labels))
     # Systematic sampling over the rows ordered by class, shuffled within: shares come out right by themselves.
