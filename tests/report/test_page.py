@@ -69,6 +69,10 @@ def numbers_in(value):
     return [value] if isinstance(value, float) else []
 
 
+def test_cues_that_were_not_read_are_named_with_the_reason(write, results):
+    assert "Not read: jpeg (the images are arrays)." in Page(write(results)).text
+
+
 def rename(value, old, new):
     """The same results of a class by another name."""
     if isinstance(value, dict):
@@ -89,7 +93,7 @@ def text(write, results, kept):
 def test_every_tag_is_closed_once_and_in_order(text):
     page = Page(text)
     assert (page.open, page.wrong) == ([], [])
-    assert page.tags.count("svg") == 8
+    assert page.tags.count("svg") == 9
     assert page.tags.count("h1") == 1
 
 
@@ -127,10 +131,20 @@ def test_hostile_names_are_shown_and_not_obeyed(write, results):
     assert "49" not in re.findall(r"\{\{ (.*?) \}\}", page.text)
 
 
+def test_control_characters_are_shown_as_escapes(write, results):
+    name = "a\tb\nc\x1b[2J"
+    results = rename(results, "class 1", name)
+    results["data"]["quarantined"] = [{"id": name, "reason": name}]
+    shown = Shown(id=name, truth=name, predicted=name)
+    text = write(results, hits=[shown], misses=[shown])
+    assert Page(text).text.count(r"a\tb\nc\x1b[2J") >= 10
+    assert not set(text) & set("\t\x1b")
+
+
 def test_class_names_stand_in_the_figures_too(write, results):
     text = write(rename(results, "class 1", "Zelle $\\frac$ & <b>"))
     figures = "".join(re.findall(r"<svg.*?</svg>", text, re.S))
-    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 6  # counts, ROC, and twice per confusion
+    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 7  # counts, ROC, thresholds, and twice per confusion
 
 
 def test_every_percentage_comes_from_the_results(text, results):

@@ -8,7 +8,7 @@ from tfcells.probes.crossval import OutOfFold, SweepRows
 from tfcells.probes.summary import interval_json
 from tfcells.stats.calibration import calibration_error, reliability_diagram
 from tfcells.stats.conformal import measure_coverage
-from tfcells.stats.curves import auc_interval, roc_curve
+from tfcells.stats.curves import auc_interval, roc_curve, threshold_curve
 from tfcells.stats.scored import top_label
 from tfcells.stats.selective import coverage_curve, threshold_for_accuracy
 
@@ -34,8 +34,8 @@ def probabilities_json(
         seed: Of the resampling in the calibration test, and of the splits that measure coverage.
 
     Returns:
-        `auc` (macro and by class, with ROC curves), `calibration` (error, test, reliability diagram), `abstention`
-        (curve, and the least confidence for each of `TARGETS`), `prediction_sets` (measured coverage).
+        `auc` (macro and by class, with ROC and threshold curves), `calibration` (error, test, reliability diagram),
+        `abstention` (curve, and the least confidence for each of `TARGETS`), `prediction_sets` (measured coverage).
     """
     known = predictions.probabilities.sum(axis=1) > 0
     told, labels, groups = predictions.probabilities[known], rows.labels[known], rows.groups[known]
@@ -78,9 +78,11 @@ def probabilities_json(
 
 def _class_auc(told: np.ndarray, labels: np.ndarray, groups: np.ndarray, index: int, name: str) -> dict[str, Any]:
     if not (labels == index).any() or (labels == index).all():
-        return {"class": name, "auc": None, "roc": None}
-    curve = roc_curve(told, labels, of_class=index)
-    shown = np.unique(np.linspace(0, len(curve.threshold) - 1, _POINTS).round().astype(np.int64))
+        return {"class": name, "auc": None, "roc": None, "thresholds": None}
+    curve, cuts = roc_curve(told, labels, of_class=index), threshold_curve(told, labels, of_class=index)
+    shown = _some_of(len(curve.threshold))
+    # At thresholds that are evenly spaced as numbers: most scores lie near 0.
+    called = np.unique(np.searchsorted(cuts.threshold, np.linspace(0, cuts.threshold[-1], _POINTS)))
     return {
         "class": name,
         "auc": interval_json(auc_interval(told, labels, groups, of_class=index)),
@@ -88,7 +90,18 @@ def _class_auc(told: np.ndarray, labels: np.ndarray, groups: np.ndarray, index: 
             "false_positive_rate": curve.false_positive_rate[shown].tolist(),
             "true_positive_rate": curve.true_positive_rate[shown].tolist(),
         },
+        "thresholds": {
+            "threshold": cuts.threshold[called].tolist(),
+            "sensitivity": cuts.sensitivity[called].tolist(),
+            "specificity": cuts.specificity[called].tolist(),
+            "positive_predictive_value": cuts.positive_predictive_value[called].tolist(),
+            "f1": cuts.f1[called].tolist(),
+        },
     }
+
+
+def _some_of(points: int) -> np.ndarray:
+    return np.unique(np.linspace(0, points - 1, _POINTS).round().astype(np.int64))
 
 
 def _target(confidence: np.ndarray, hits: np.ndarray, groups: np.ndarray, target: float) -> dict[str, Any]:

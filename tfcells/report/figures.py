@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfcells.names import drawn
 from tfcells.report.words import title_of
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 _BLUE: Final = "#0072B2"
 _GREY: Final = "#9AA0A6"
 _INK: Final = "#202124"
+_CALLED: Final = {
+    "sensitivity": ("sensitivity", "#0072B2"),
+    "specificity": ("specificity", "#9AA0A6"),
+    "positive_predictive_value": ("positive predictive value", "#D55E00"),
+    "f1": ("F1", "#009E73"),
+}
 _MOST_NAMED: Final = 12  # lines in a legend
 
 
@@ -29,7 +36,7 @@ def plot_candidates(candidates: Sequence[Mapping[str, Any]], baselines: Sequence
         area.plot([number["low"], number["high"]], [place, place], color=colour, linewidth=2, solid_capstyle="round")
         area.plot(number["value"], place, marker="s" if baseline else "o", color=colour, markersize=5)
     area.axhline(len(candidates) - 0.5, color=_GREY, linewidth=0.8)
-    area.set_yticks(range(len(shown)), [_plain_text(title_of(entry)) for entry in shown], fontsize=8)
+    area.set_yticks(range(len(shown)), [drawn(title_of(entry)) for entry in shown], fontsize=8)
     area.invert_yaxis()
     area.set(xlim=(0, 1), xlabel="balanced accuracy (cross-validated, 95 % interval)")
     area.grid(axis="x", color="#E8EAED", linewidth=0.8)
@@ -59,7 +66,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, t
                 fontsize=8,
                 color="white" if dark else _INK,
             )
-    names = [_plain_text(name) for name in classes]
+    names = [drawn(name) for name in classes]
     area.set_xticks(range(len(classes)), names, rotation=40, ha="right", fontsize=8)
     area.set_yticks(range(len(classes)), names, fontsize=8)
     area.set(title=title, xlabel="predicted", ylabel="true")
@@ -73,7 +80,7 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
     names = list(counts)
     colours = [_GREY if name in left_out else _BLUE for name in names]
     bars = area.barh(range(len(names)), list(counts.values()), color=colours, height=0.7)
-    area.set_yticks(range(len(names)), [_plain_text(name) for name in names])
+    area.set_yticks(range(len(names)), [drawn(name) for name in names])
     area.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3, fontsize=8)
     area.invert_yaxis()
     area.tick_params(axis="y", labelsize=9, length=0)
@@ -81,11 +88,6 @@ def plot_class_counts(counts: Mapping[str, int], left_out: Mapping[str, str]) ->
     area.margins(x=0.12)
     area.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-def _plain_text(name: str) -> str:
-    """A name as matplotlib draws it letter by letter; between dollar signs it would look for a formula."""
-    return name.replace("$", r"\$")
 
 
 def plot_reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
@@ -122,13 +124,38 @@ def plot_roc(classes: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     area = figure.subplots()
     for entry in (entry for entry in classes if entry["roc"]):
-        label = f"{_plain_text(entry['class'])} {entry['auc']['value']:.3f}"
+        label = f"{drawn(entry['class'])} {entry['auc']['value']:.3f}"
         area.plot(entry["roc"]["false_positive_rate"], entry["roc"]["true_positive_rate"], linewidth=1.2, label=label)
     area.plot([0, 1], [0, 1], color=_GREY, linewidth=0.9, linestyle="--")
     area.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="false positive rate", ylabel="true positive rate")
     _quiet(area)
     if 0 < len(classes) <= _MOST_NAMED:
         area.legend(fontsize=7, loc="lower right", frameon=False, title="class, AUC", title_fontsize=7)
+    return figure
+
+
+def plot_thresholds(classes: Sequence[Mapping[str, Any]]) -> Figure:
+    """What calling a class from a probability on gives: sensitivity, specificity, positive predictive value, F1."""
+    known = [entry for entry in classes if entry["thresholds"]]
+    across = min(4, max(1, len(known)))
+    down = max(1, -(-len(known) // across))
+    figure = Figure(figsize=(2.3 * across, 0.5 + 1.9 * down), layout="constrained")
+    areas = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for area, entry in zip(areas, known, strict=False):
+        curve = entry["thresholds"]
+        for key, (name, colour) in _CALLED.items():
+            area.plot(curve["threshold"], curve[key], color=colour, linewidth=1.2, label=name)
+        area.set(xlim=(0, 1), ylim=(0, 1.02))
+        area.set_title(drawn(entry["class"]), fontsize=8)
+        area.tick_params(labelsize=7)
+        _quiet(area)
+    for area in areas[len(known) :]:
+        area.set_visible(False)
+    if known:
+        figure.supxlabel("least probability at which an image is called", fontsize=8)
+        figure.legend(
+            *areas[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False
+        )
     return figure
 
 

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tfcells.names import visible
 from tfcells.report.figures import (
     plot_abstention,
     plot_candidates,
@@ -19,6 +20,7 @@ from tfcells.report.figures import (
     plot_learning,
     plot_reliability,
     plot_roc,
+    plot_thresholds,
 )
 from tfcells.report.words import read_by, title_of
 
@@ -64,6 +66,7 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("tfcells.report", "."),
         autoescape=True,  # ids and class names come from whoever named the files
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -184,6 +187,11 @@ def probability(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
+def _shown(value: object) -> object:
+    """What a page shows of a value: of texts the visible characters, drawn figures (`Markup`) as they are."""
+    return visible(value) if type(value) is str else value
+
+
 def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
     confusion = results["confusion"]
     figures = {
@@ -198,6 +206,7 @@ def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
     figures["reliability"] = plot_reliability(told["calibration"]["bins"])
     figures["abstention"] = plot_abstention(told["abstention"]["curve"])
     figures["roc"] = plot_roc(told["auc"]["classes"])
+    figures["thresholds"] = plot_thresholds(told["auc"]["classes"])
     if results["learning_curve"] is not None:
         figures["learning"] = plot_learning(results["learning_curve"])
     return {name: _svg(figure) for name, figure in figures.items()}
