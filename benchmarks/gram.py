@@ -2,7 +2,8 @@
 
     python benchmarks/gram.py equal STORE      real features of a store against scikit-learn's pipeline, fold by fold
     python benchmarks/gram.py speed            made-up features, 3,600 x 25,088: seconds per fold, beside scikit-learn
-    python benchmarks/gram.py scale FOLDER     3,600 x 200,704 on disk in FOLDER (2.9 GB): a 5 x 5 nested design
+    python benchmarks/gram.py scale FOLDER     the layer sweep on 3,600 x 200,704 in FOLDER (2.9 GB), 5 x 5 nested
+    python benchmarks/gram.py both FOLDER      speed, then scale
 
 Each measurement is a JSON line; a table follows. Everything is compared in float64, in which scikit-learn's
 `MinMaxScaler`, `PCA(svd_solver="full")` and `SVC` are the reference.
@@ -10,17 +11,18 @@ Each measurement is a JSON line; a table follows. Everything is compared in floa
 Made-up features stand for those of a deep layer: products of a few hundred factors of falling weight and eight
 classes, with noise, cut at zero, which leaves about half of them zero.
 
-Memory is read from `/proc/self/smaps_rollup` five times a second: `private` is anonymous memory (the program's
-own), `mapped` is what lies in pages of files, which the kernel takes back when it wants them.
+Memory of all processes is read from `/proc` five times a second: `private` is anonymous memory (the program's own),
+`mapped` is what lies in pages of files, which the kernel takes back when it wants them.
 """
 
 import argparse
 import json
+import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,26 +31,27 @@ import numpy as np
 import scipy
 import sklearn
 from sklearn.decomposition import PCA
-from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_info
 
-from tfcells.features.store import FeatureStore
+from tfcells.features.store import FeatureStore, StoreWriter
+from tfcells.images.sources import FolderSource
+from tfcells.images.splits import Split, split_rows
+from tfcells.images.table import ImageTable
 from tfcells.probes.gram import (
     FoldPCA,
     GramPCA,
-    fold_pca,
     fold_pcas,
     gram_matrices,
     linear_kernel,
     plan_grams,
-    resolve_gamma,
-    select_rows,
     stored_columns,
 )
+from tfcells.probes.reading import Space
+from tfcells.probes.sweep import probe_layers
 
 CLASSES = 8
 PENALTIES = (5.0, 10.0, 15.0)
@@ -56,6 +59,7 @@ GAMMAS = ("scale", "auto")
 SHARE = 0.8
 FACTORS = 256
 CHUNK = 4096  # columns made at once
+SHARD = 500
 MIB = 2**20
 
 
@@ -251,7 +255,7 @@ def by_differences(features: np.ndarray, sets: list[np.ndarray], memory: int) ->
 
 @dataclass
 class Peak:
-    """Largest memory seen, in bytes."""
+    """Largest memory seen, in bytes, over this process and all it started."""
 
     private: int = 0
     mapped: int = 0
@@ -259,15 +263,14 @@ class Peak:
 
 @contextmanager
 def watched() -> Iterator[Peak]:
-    """Watch this process's memory until the block ends."""
+    """Watch memory until the block ends."""
     peak, done = Peak(), threading.Event()
 
     def look() -> None:
         while True:
-            lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-            known = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-            peak.private = max(peak.private, known["Anonymous"])
-            peak.mapped = max(peak.mapped, known["Rss"] - known["Anonymous"])
+            known = [memory_of(process) for process in family_of(os.getpid())]
+            peak.private = max(peak.private, sum(private for private, _ in known))
+            peak.mapped = max(peak.mapped, sum(mapped for _, mapped in known))
             if done.wait(0.2):
                 return
 
@@ -280,98 +283,96 @@ def watched() -> Iterator[Peak]:
         watcher.join()
 
 
-@dataclass
-class Clock:
-    """Seconds by stage."""
+def family_of(process: int) -> list[int]:
+    """A process and all that it started, and those started in turn."""
+    found = [process]
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # it ended while we looked
+            for child in path.read_text().split():
+                found += family_of(int(child))
+    return found
 
-    seconds: dict[str, float] = field(default_factory=dict)
 
-    def timed(self, stage: str, work: Callable[[], Any]) -> Any:
-        """Do it, and count its seconds."""
-        start = time.perf_counter()
-        answer = work()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-        return answer
+def memory_of(process: int) -> tuple[int, int]:
+    """Anonymous bytes, and bytes in pages of files; pages that two processes map count twice."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:
+        return 0, 0
+    known = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+    return known["Anonymous"], known["Rss"] - known["Anonymous"]
 
 
 def run_scale(args: argparse.Namespace, record: Record) -> None:
-    """Gram matrices, reductions and SVM grids of a nested design, features mapped from a file."""
-    made = MadeUp(args.images, args.seed)
-    path = Path(args.folder) / f"made-up-{args.images}x{args.columns}-{args.seed}.npy"
-    if not path.exists():
-        start = time.perf_counter()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        filling = path.with_suffix(".part")
-        array = np.lib.format.open_memmap(filling, "w+", np.float32, (args.images, args.columns))
-        made.fill(array)
-        array.flush()
-        del array
-        filling.rename(path)
-        record.add("features made", seconds=time.perf_counter() - start, gib=path.stat().st_size / 2**30)
-    features = np.load(path, mmap_mode="r")
-    clock, start = Clock(), time.perf_counter()
+    """The layer sweep itself, nested, on a store of made-up features; memory of all its processes."""
+    store, split = made_store(args, record)
+    space = Space(
+        probes=("svm",),
+        scalers=("minmax",),
+        reductions=(f"pca:{SHARE}",),
+        grids={"svm": {"C": PENALTIES, "gamma": GAMMAS}},
+        inner_folds=args.inner,
+    )
+    start = time.perf_counter()
     with watched() as peak:
-        matrices = nested(features, made.labels, args, clock, record)
+        sweep = probe_layers(store, split, space=space, workers=args.workers, memory=args.memory)
+    best, selection = sweep.best, sweep.selection
     record.add(
-        "nested design",
+        "nested sweep",
         images=args.images,
         columns=args.columns,
-        matrices=matrices,
+        folds=f"{args.folds} x {args.inner}",
+        processes=args.workers,
         minutes=(time.perf_counter() - start) / 60,
-        **{f"minutes_{stage}": seconds / 60 for stage, seconds in clock.seconds.items()},
         private_gib=peak.private / 2**30,
         mapped_gib=peak.mapped / 2**30,
-        allowed_gib=args.memory / 2**30,
+        allowed_gib_each=args.memory / 2**30,
+        outer=best.scores.balanced_accuracy.value,
+        inner_best=selection.inner_best if selection else None,
+        chosen=[dict(parameters) for parameters in best.parameters],
     )
 
 
-def nested(features: np.ndarray, labels: np.ndarray, args: argparse.Namespace, clock: Clock, record: Record) -> int:
-    """Every outer fold chooses C and gamma on its inner folds; returns how many matrices there were."""
-    outer_sets = stratified(labels, args.folds, args.seed)
-    # Half of the memory for the outer matrices, which wait for their turn, half for the inner ones beside them.
-    half = args.memory // 2
-    matrices = 0
-    outer = gram_matrices(features, outer_sets, scaler="minmax", memory=half)
-    for number in range(args.outer_folds_run or args.folds):
-        gram = clock.timed("outer_grams", lambda: next(outer))
-        rows = gram.training
-        inner = gram_matrices(
-            select_rows(features, rows),
-            stratified(labels[rows], args.inner, args.seed),
-            scaler="minmax",
-            memory=half,
-            base=gram.only(rows),
-        )
-        grids = []
-        for _ in range(args.inner):
-            one = clock.timed("inner_grams", lambda inner=inner: next(inner))
-            grids.append(grid(one, labels[rows], clock))
-        scores = {key: float(np.mean([one[key] for one in grids])) for key in grids[0]}
-        best = max(scores, key=scores.__getitem__)
-        tested = grid(gram, labels, clock)[best]
-        matrices += 1 + args.inner
-        record.add(f"outer fold {number}", best=str(best), inner_accuracy=scores[best], outer_accuracy=tested)
-    return matrices
+def run_both(args: argparse.Namespace, record: Record) -> None:
+    """Speed at an eighth of the columns, then scale, one after the other on the same machine."""
+    run_speed(argparse.Namespace(**vars(args) | {"columns": args.columns // 8}), record)
+    run_scale(args, record)
 
 
-def grid(gram: Any, labels: np.ndarray, clock: Clock) -> dict[tuple[float, str], float]:
-    """Accuracy on the held-out rows, by C and gamma, of an RBF-SVM on the scores."""
-    found = clock.timed("pca", lambda: fold_pca(gram, n_components=SHARE))
-    return clock.timed("svm", lambda: machines(found, labels))
-
-
-def machines(found: FoldPCA, labels: np.ndarray) -> dict[tuple[float, str], float]:
-    """The grid itself; distances serve every machine, kernels every C."""
-    learn, test = found.training_scores, found.held_out_scores
-    near, far = euclidean_distances(learn, squared=True), euclidean_distances(test, learn, squared=True)
-    answers = {}
-    for name in GAMMAS:
-        gamma = resolve_gamma(name, width=found.n_components, variance=float(learn.var()))
-        kernel, cross = np.exp(-gamma * near), np.exp(-gamma * far)
-        for penalty in PENALTIES:
-            machine = SVC(C=penalty, kernel="precomputed").fit(kernel, labels[found.training])
-            answers[penalty, name] = float((machine.predict(cross) == labels[found.held_out]).mean())
-    return answers
+def made_store(args: argparse.Namespace, record: Record) -> tuple[FeatureStore, Split]:
+    """A store whose one layer holds made-up features, and grouped folds; the store is kept for the next run."""
+    made = MadeUp(args.images, args.seed)
+    ids = tuple(f"{row:05d}.png" for row in range(args.images))
+    table = ImageTable(
+        ids=ids,
+        digests=tuple(f"{row:064x}" for row in range(args.images)),
+        labels=made.labels.astype(np.int64),
+        class_names=tuple(f"class {number}" for number in range(CLASSES)),
+        groups=tuple(f"group {row // 2}" for row in range(args.images)),
+        source=FolderSource(Path("nowhere")),
+        metadata={},
+    )
+    recipe = {
+        "taps": ["layer:flatten"],
+        "handcrafted": ["colour"],
+        "dtype": "float32",
+        "images": {"count": args.images, "columns": args.columns, "seed": args.seed},
+    }
+    path = Path(args.folder) / f"made-up-{args.images}x{args.columns}-{args.seed}"
+    start = time.perf_counter()
+    with StoreWriter.open(path, recipe=recipe, table=table) as writer:
+        if writer.rows_done < args.images:
+            whole = np.lib.format.open_memmap(path / "made.npy", "w+", np.float32, (args.images, args.columns))
+            made.fill(whole)
+            colour = np.random.default_rng([args.seed, 3]).random((args.images, 21), dtype=np.float32)
+            for first in range(writer.rows_done, args.images, SHARD):
+                rows = slice(first, min(first + SHARD, args.images))
+                writer.append({"layer": whole[rows], "colour": colour[rows]}, stop=rows.stop, failed={})
+            del whole
+            (path / "made.npy").unlink()
+            record.add("features made", seconds=time.perf_counter() - start)
+    split = split_rows(table.ids, table.labels, table.class_names, table.groups, folds=args.folds, seed=args.seed)
+    return FeatureStore(path), split
 
 
 # --------------------------------------------------------------------------------------------- command line
@@ -382,7 +383,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--memory", type=float, default=4.0, help="GiB for matrices and blocks")
+    parser.add_argument("--memory", type=float, default=1.5, help="GiB for matrices and blocks, in each process")
     commands = parser.add_subparsers(required=True)
     equal = commands.add_parser("equal")
     equal.add_argument("store")
@@ -394,12 +395,16 @@ def main() -> None:
     speed.add_argument("--sklearn-folds", type=int, default=1)
     speed.set_defaults(run=run_speed)
     scale = commands.add_parser("scale")
-    scale.add_argument("folder")
-    scale.add_argument("--columns", type=int, default=200_704)
-    scale.add_argument("--inner", type=int, default=5)
-    scale.add_argument("--outer-folds-run", type=int, help="stop after so many outer folds; all by default")
     scale.set_defaults(run=run_scale)
-    for each in (speed, scale):
+    both = commands.add_parser("both")
+    both.set_defaults(run=run_both)
+    both.add_argument("--sklearn-folds", type=int, default=1)
+    for each in (scale, both):
+        each.add_argument("folder")
+        each.add_argument("--columns", type=int, default=200_704)
+        each.add_argument("--inner", type=int, default=5)
+        each.add_argument("--workers", type=int, default=2)
+    for each in (speed, scale, both):
         each.add_argument("--images", type=int, default=3_600)
     args = parser.parse_args()
     args.memory = int(args.memory * 2**30)
