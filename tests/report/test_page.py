@@ -144,7 +144,9 @@ def test_control_characters_are_shown_as_escapes(write, results):
 def test_class_names_stand_in_the_figures_too(write, results):
     text = write(rename(results, "class 1", "Zelle $\\frac$ & <b>"))
     figures = "".join(re.findall(r"<svg.*?</svg>", text, re.S))
-    assert figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 7  # counts, ROC, thresholds, and twice per confusion
+    assert (
+        figures.count(html.escape("Zelle $\\frac$ & <b>", quote=False)) == 7
+    )  # counts, ROC, thresholds, and twice per confusion
 
 
 def test_every_percentage_comes_from_the_results(text, results):

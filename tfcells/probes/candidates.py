@@ -16,7 +16,7 @@ from tfcells.stats.metrics import balanced_accuracy, confusion_by_group, macro_f
 from tfcells.stats.paired import PairedTest, paired_balanced_difference
 
 CHANCE: Final = "chance"
-_LEVEL: Final = 0.05
+LEVEL: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,16 +84,16 @@ class Candidate:
     @property
     def tied_with_best(self) -> bool:
         """Whether the best cannot be told from this one at 5 %, all comparisons counted."""
-        return self.p_adjusted is None or self.p_adjusted >= _LEVEL
+        return self.p_adjusted is None or self.p_adjusted >= LEVEL
 
 
-def score(predictions: OutOfFold, rows: SweepRows) -> Scores:
-    """Three numbers with their intervals; rows of one group count together."""
+def score(predictions: OutOfFold, rows: SweepRows, *, worth: float = 1.0) -> Scores:
+    """Three numbers with their intervals; rows of one group count together, and each for `worth` independent ones."""
     grouped = confusion_by_group(rows.labels, predictions.predicted, rows.groups, classes=rows.classes)
     return Scores(
-        accuracy=wilson_clustered(predictions.hits, rows.groups),
-        balanced_accuracy=wilson_of_metric(grouped, balanced_accuracy),
-        macro_f1=wilson_of_metric(grouped, macro_f1),
+        accuracy=wilson_clustered(predictions.hits, rows.groups, worth=worth),
+        balanced_accuracy=wilson_of_metric(grouped, balanced_accuracy, worth=worth),
+        macro_f1=wilson_of_metric(grouped, macro_f1, worth=worth),
         confusion=grouped.total,
     )
 

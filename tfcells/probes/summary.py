@@ -84,6 +84,7 @@ def selection_json(sweep: Sweep) -> dict[str, Any] | None:
         **scores_json(selection.scores),
         "inner_best": selection.inner_best,
         "optimism": selection.optimism,
+        "ties": selection.ties,
         "choices": [_choice_json(choice) for choice in selection.choices],
         "winner_minus_nested": paired_json(selection.against(sweep.best, sweep.rows)),
         "repeats": [_repeat_json(entry) for entry in sweep.selections],

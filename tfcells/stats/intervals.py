@@ -75,7 +75,7 @@ def wilson(successes: float | int, total: float | int) -> Interval:
     return wilson_of_share(successes / total, float(total))
 
 
-def wilson_clustered(hits: Hits, groups: Groups) -> Interval:
+def wilson_clustered(hits: Hits, groups: Groups, *, worth: float = 1.0) -> Interval:
     """Wilson's interval of a share of rows, at the effective number of rows of the groups.
 
     The variance with groups is the jackknife's over groups, as the share is a ratio when groups differ in size;
@@ -85,6 +85,7 @@ def wilson_clustered(hits: Hits, groups: Groups) -> Interval:
     Args:
         hits: `(images,)`, whether a row counts.
         groups: `(images,)`, group numbers; rows with one number must not be parted.
+        worth: How many independent rows a row is worth for reasons that rows and groups do not show.
 
     Raises:
         RequestError: If there is no row.
@@ -94,13 +95,13 @@ def wilson_clustered(hits: Hits, groups: Groups) -> Interval:
     sizes, misses = count_by_group(groups, ~hits)
     share = float(hits.mean())
     if (sizes == 1).all():
-        return wilson_of_share(share, float(len(hits)))
+        return wilson_of_share(share, worth * len(hits))
     one_each = np.ones_like(sizes)
     effective = effective_share(sizes, misses, one_each, variance_ratio=_ratio_of_share(sizes, misses))
-    return wilson_of_share(share, len(hits) * effective)
+    return wilson_of_share(share, worth * len(hits) * effective)
 
 
-def wilson_of_metric(grouped: GroupedConfusion, metric: TableMetric) -> Interval:
+def wilson_of_metric(grouped: GroupedConfusion, metric: TableMetric, *, worth: float = 1.0) -> Interval:
     """Wilson's interval of any metric in [0, 1] that is a smooth function of the confusion table.
 
     The metric is treated as a share of as many rows as would give it its variance: value (1 - value) / n_eff.
@@ -113,6 +114,7 @@ def wilson_of_metric(grouped: GroupedConfusion, metric: TableMetric) -> Interval
     Args:
         grouped: Confusion tables of the groups.
         metric: `balanced_accuracy`, `macro_f1`, or another function of tables with values in [0, 1].
+        worth: As in `wilson_clustered`.
 
     Raises:
         RequestError: If the metric's value on all rows is not in [0, 1].
@@ -132,7 +134,7 @@ def wilson_of_metric(grouped: GroupedConfusion, metric: TableMetric) -> Interval
     center, spread = float(metric(smooth)), _variance_per_row(smooth, metric)
     # Without spread, as with one class only, the metric is no worse known than a share of the rows.
     like_a_share = center * (1 - center) / spread if spread > 0 else 1.0
-    return wilson_of_share(value, rows * share * like_a_share)
+    return wilson_of_share(value, worth * rows * share * like_a_share)
 
 
 def difference_of_independent(a: Interval, b: Interval) -> Interval:
