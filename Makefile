@@ -39,6 +39,7 @@ imports: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/simulations.py
+	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/shortcuts.py
 
 # For Python >= 3.11 on Linux, x86-64 and aarch64, with hashes; needs uv, and only when dependencies change.
