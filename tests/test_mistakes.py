@@ -81,6 +81,17 @@ def test_a_split_that_parts_a_group_is_refused(tmp_path: Path) -> None:
         read_split(tmp_path / "split.csv")
 
 
+def test_a_split_that_parts_what_the_store_knows_to_be_copies_is_refused(make_store, tmp_path: Path) -> None:
+    """A split file without groups knows nothing of copies; the store does."""
+    store = make_store(groups=[f"original {row // 2}" for row in range(120)])
+    with (tmp_path / "split.csv").open("w", newline="") as file:
+        rows = [(id, "train", row % 4) for row, id in enumerate(store.rows.ids)]
+        csv.writer(file).writerows([("id", "split", "fold"), *rows])
+    with pytest.raises(tc.RequestError, match="parts the group"):
+        tc.probe_store(store, out=tmp_path / "probed", split_file=tmp_path / "split.csv")
+    assert not (tmp_path / "probed").exists()
+
+
 def test_a_layer_too_wide_for_memory_is_reduced_exactly_and_every_row_stays_itself(tmp_path: Path) -> None:
     """For want of memory a layer was reduced in halves, and one of them stacked twice."""
     generator = np.random.default_rng(0)

@@ -335,7 +335,7 @@ def read(tmp_path, text):
 
 
 def test_a_split_made_by_hand_needs_no_groups_and_may_leave_rows_out(tmp_path):
-    split = read(tmp_path, "\ufefffold,id,split,note\n0,a,train,x\n1,b,train,\n,c,holdout,\n7,d,never,\n,e\n")
+    split = read(tmp_path, "\ufefffold,id,split,note\n0,a,train,x\n1,b,train,\n,c,holdout,\n7,d,left_out,\n,e\n")
     assert split.ids == split.groups == tuple("abcde")
     assert split.parts == (TRAIN, TRAIN, HOLDOUT, LEFT_OUT, LEFT_OUT)
     assert split.folds.tolist() == [0, 1, -1, -1, -1]
@@ -348,6 +348,7 @@ def test_a_split_made_by_hand_needs_no_groups_and_may_leave_rows_out(tmp_path):
         ("a,train,0,g\nb,holdout,,g\n", "parts the group 'g': b is in holdout, others"),
         ("a,holdout,,g\nb,left_out,,g\nc,train,1,g\n", "parts the group 'g': c is in train 1, others"),
         ("a,train,0,g\na,holdout,,h\n", "has a more than once. Expected one row per id"),
+        ("a,Train,0,g\n", "says 'Train' of a. Expected one of train, holdout, validation, left_out, or nothing"),
         ("a,train,,g\n", "has a train row without a whole number as its fold: ''"),
         ("a,train\n", "has a train row without a whole number as its fold"),
         ("a,train,1.0,g\n", "'1.0' is no number"),
@@ -389,3 +390,18 @@ def test_whatever_a_file_holds_it_is_a_split_or_refused(tmp_path, start, data):
         assert len(read_split(tmp_path / "split.csv").digest) == 64
     except RequestError as refused:
         assert "split.csv" in str(refused)
+
+
+def test_groups_that_are_joined_to_a_split_may_not_be_parted_by_it(tmp_path):
+    split = read(tmp_path, "id,split,fold\na,train,0\nb,train,1\nc,holdout,\n")
+    assert split.with_groups(("1", "2", "3"), whose="it") is split
+    with pytest.raises(RequestError, match="it parts the group 'a': b is in train 1"):
+        split.with_groups(("1", "1", "3"), whose="it")
+    together = read(tmp_path, "id,split,fold\na,train,0\nb,train,0\nc,holdout,\n")
+    assert together.with_groups(("1", "1", "3"), whose="it").groups == ("a", "a", "c")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_out_of_range_is_refused(seed, cells):
+    with pytest.raises(RequestError, match=f"seed = {seed} given. Expected 0 to 4,294,967,295"):
+        split_table(cells, seed=seed)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 from tfcells.errors import RequestError
 from tfcells.images.splits import assign_parts
@@ -11,7 +12,9 @@ from tfcells.probes import paths
 from tfcells.probes.catalog import PROBES, class_probabilities, fit_probe
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import as_columns
+from tfcells.probes.linear import ridge
 from tfcells.probes.nested import answer_fold
+from tfcells.probes.paths import calibrated
 from tfcells.probes.reading import Reading, Space, components_of
 
 WIDE, TALL = 150, 8  # columns: more than the rows, and fewer
@@ -183,3 +186,21 @@ def test_features_that_do_not_fit_are_refused_for_a_probe_that_wants_them_and_tu
         answered(features, rows, Space(probes=("tree",)), reading("tree", "none"), memory=600_000)
     (found,) = answered(features, rows, Space(probes=("svm",)), reading("svm"), memory=600_000)
     assert np.isfinite(found.probabilities).all()
+
+
+def test_the_inner_score_of_a_probe_that_decides_is_of_what_it_predicts():
+    """By decision values alone it would be of other predictions than those that the outer folds judge."""
+    features, rows = drawn(TALL, signal=0.2)
+    space = Space(probes=("ridge",), grids={"ridge": {"alpha": [10.0]}})
+    (found,) = answered(features, rows, space, reading("ridge"))
+    learning = np.flatnonzero(rows.folds != 1)
+    decided = np.zeros((len(learning), 3))
+    for learns, tested in rows.training(learning).calibration_folds("ridge", space.inner_folds):
+        own = learning[learns]
+        scaler = StandardScaler().fit(features[own])
+        model = ridge(alpha=10.0).fit(scaler.transform(features[own]), rows.labels[own])
+        decided[tested] = model.decision_function(scaler.transform(features[learning[tested]]))
+    labels = rows.labels[learning]
+    said = calibrated(decided, labels, decided, classes=3).argmax(axis=1)
+    recalls = [(said == labels)[labels == label].mean() for label in range(3)]
+    assert found.inner_best == pytest.approx(np.mean(recalls))

@@ -208,3 +208,18 @@ def test_a_fold_that_holds_all_of_a_class_leaves_one_of_two(make_store):
     by_class = replace(split_of(store), folds=store.rows.labels)
     with pytest.raises(RequestError, match=r"Without fold 0 .* have 1 of their classes left to learn.*two or more"):
         probe_layers(store, by_class, space=Space(probes=FAST))
+
+
+def test_folds_that_leave_a_single_group_are_refused(make_store):
+    store = make_store(groups=[f"slide {row % 2}" for row in range(120)])
+    rows = store.rows
+    folds = np.arange(120) % 2
+    split = replace(split_rows(rows.ids, rows.labels, rows.class_names, rows.ids), folds=folds, groups=rows.groups)
+    with pytest.raises(RequestError, match="Without fold 0 the rows marked 'train' are one group"):
+        probe_layers(store, split, space=Space(probes=FAST))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_probe_takes_is_refused(make_store, seed):
+    with pytest.raises(RequestError, match=f"seed = {seed} given"):
+        swept(make_store(), seed=seed)

@@ -4,7 +4,7 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import numpy as np
 
 from tfcells.arrays import Groups, Ids, Int64, Labels
 from tfcells.errors import RequestError
-from tfcells.images.table import ImageTable, codes_of
+from tfcells.images.table import ImageTable, codes_of, joined_groups
 
 Parts = Int64[np.ndarray, " images"]
 
@@ -21,6 +21,7 @@ TRAIN: Final = "train"
 HOLDOUT: Final = "holdout"
 VALIDATION: Final = "validation"
 LEFT_OUT: Final = "left_out"
+_PARTS: Final = (TRAIN, HOLDOUT, VALIDATION)
 _LONGEST_FOLD: Final = 9  # letters of a fold's number
 
 
@@ -135,6 +136,19 @@ class Split:
         rows = sorted(zip(self.ids, self.parts, self.folds.tolist(), self.groups, strict=True))
         return hashlib.sha256("\n".join("\x1f".join(map(str, row)) for row in rows).encode()).hexdigest()
 
+    def with_groups(self, groups: Sequence[str], *, whose: str) -> "Split":
+        """Return the split with more groups joined to its own, one per row in its order.
+
+        Raises:
+            RequestError: If rows of a joined group are on two sides, or in two folds.
+        """
+        joined = joined_groups(self.ids, [self.groups, groups])
+        if len(set(joined)) == len(set(self.groups)):  # joining can only lessen their number: nothing is new
+            return self
+        split = replace(self, groups=joined)
+        _check_groups(split, whose)
+        return split
+
     def aligned_to(self, ids: Sequence[str]) -> "Split":
         """Return the split of exactly these rows, in this order.
 
@@ -190,6 +204,7 @@ def split_rows(
     """
     if folds < 2:
         raise RequestError(f"folds = {folds} given. Expected 2 or more.")
+    check_seed(seed)
     shares_aside = {"holdout": holdout, "validation": validation, "holdout + validation": holdout + validation}
     for name, share in shares_aside.items():
         if not 0 <= share < 1:
@@ -215,6 +230,12 @@ def split_rows(
     lost = ~_usable(labels, class_names, left_out, folds)
     parts[lost], fold_of[lost] = LEFT_OUT, -1
     return Split(ids=ids, parts=tuple(parts), folds=fold_of, groups=tuple(groups), seed=seed, left_out=left_out)
+
+
+def check_seed(seed: int) -> None:
+    """Raise `RequestError` unless NumPy and scikit-learn take it."""
+    if not 0 <= seed < 2**32:
+        raise RequestError(f"seed = {seed} given. Expected 0 to 4,294,967,295.")
 
 
 def split_table(
@@ -245,8 +266,8 @@ def write_split(split: Split, path: Path) -> None:
 def read_split(path: Path) -> Split:
     """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
 
-    `split` is `train`, `holdout`, `validation` or anything else for rows that are left out; `fold` is a number from 0
-    for `train` rows; `group` may be missing, then every row is its own.
+    `split` is `train`, `holdout`, `validation`, or `left_out` or nothing for rows that are left out; `fold` is a number
+    from 0 for `train` rows; `group` may be missing, then every row is its own.
 
     Raises:
         RequestError: If the file is not of that form, or names a row twice, or parts a group by parts or folds.
@@ -266,18 +287,24 @@ def read_split(path: Path) -> Split:
         folds = [_fold(row["fold"]) if row["split"] == TRAIN else -1 for row in rows]
     except ValueError as broken:
         raise RequestError(f"{path} has a train row without a whole number as its fold: {broken}.") from broken
+    strange = next((row for row in rows if row["split"] not in (*_PARTS, LEFT_OUT, "")), None)
+    if strange is not None:
+        raise RequestError(
+            f"{path} says {strange['split']!r} of {strange['id']}. Expected one of {', '.join(_PARTS)}, {LEFT_OUT}, or "
+            "nothing, which leaves the row out."
+        )
     twice = [id for id, count in Counter(row["id"] for row in rows).items() if count > 1]
     if twice:
         raise RequestError(f"{path} has {twice[0]} more than once. Expected one row per id.")
     split = Split(
         ids=tuple(row["id"] for row in rows),
-        parts=tuple(row["split"] if row["split"] in (TRAIN, HOLDOUT, VALIDATION) else LEFT_OUT for row in rows),
+        parts=tuple(row["split"] if row["split"] in _PARTS else LEFT_OUT for row in rows),
         folds=np.array(folds, dtype=np.int64),
         groups=tuple(row.get("group") or row["id"] for row in rows),
         seed=0,
         left_out={},
     )
-    _check_groups(split, path)
+    _check_groups(split, str(path))
     return split
 
 
@@ -287,14 +314,14 @@ def _fold(text: str) -> int:
     return int(text)
 
 
-def _check_groups(split: Split, path: Path) -> None:
+def _check_groups(split: Split, whose: str) -> None:
     side_of: dict[str, tuple[str, int]] = {}
     for id, part, fold, group in zip(split.ids, split.parts, split.folds.tolist(), split.groups, strict=True):
         if part == LEFT_OUT:
             continue
         if side_of.setdefault(group, (part, fold)) != (part, fold):
             raise RequestError(
-                f"{path} parts the group {group!r}: {id} is in {part} {fold if fold >= 0 else ''}".rstrip()
+                f"{whose} parts the group {group!r}: {id} is in {part} {fold if fold >= 0 else ''}".rstrip()
                 + ", others of its group are not. Expected every group on one side; `tfcells split` writes such a file."
             )
 

@@ -1,5 +1,6 @@
 """The learning curve: how well the best reads the features it has when it learns from fewer images, and from more."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,20 +24,21 @@ def learning_json(
     vectors: Features,
     rows: SweepRows,
     reading: Reading,
-    parameters: Parameters,
+    parameters: Sequence[Parameters],
     *,
     progress: Progress = silent,
 ) -> dict[str, Any] | None:
     """Fit the reading on parts of each fold's training rows, ask it about the fold, and extend the curve.
 
-    Sizes are nested and hold whole groups. Parameters are not chosen anew. The curve is an inverse power law; nothing
+    Sizes are nested and hold whole groups. Each fold keeps the parameters that were chosen for
+    it. The curve is an inverse power law; nothing
     is said beyond ten times the largest size.
 
     Args:
         vectors: float of shape (images, features) in the order of the rows.
         rows: Labels, groups and folds.
         reading: Scaler, reduction and probe.
-        parameters: Of the probe.
+        parameters: Of the probe, as chosen in each fold.
         progress: Told how far it is.
 
     Returns:
@@ -77,7 +79,7 @@ def _accuracies(
     vectors: Features,
     rows: SweepRows,
     reading: Reading,
-    parameters: Parameters,
+    parameters: Sequence[Parameters],
     sizes: np.ndarray,
     progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +99,7 @@ def _accuracies(
                 rows.groups[own],
                 scaler=reading.scaler,
                 components=components_of(reading.reduction),
-                parameters=parameters,
+                parameters=parameters[number],
                 seed=rows.seed,
             )
             said = class_probabilities(fitted, vectors[asked], classes=rows.classes).argmax(axis=1)

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from tfcells.arrays import Float64, Probabilities
+from tfcells.arrays import Float64, Labels, Probabilities
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters, Training
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
@@ -168,12 +168,19 @@ class _Choosing:
         training = self.rows.training(learning)
         return answer_path(self.reading.probe, view, training, parameters, classes=self.rows.classes)
 
+    def _predicted(self, answers: Answers, labels: Labels) -> Labels:
+        """Classes as they will be predicted: after calibration, or the inner score would be of something else."""
+        if self.decides:
+            answers = calibrated(answers, labels, answers, classes=self.rows.classes)
+        return predicted_classes(answers)
+
     def _inner_scores(self) -> Float64[np.ndarray, " combinations"]:
         if not self.looks or not self.family.inner:
             return np.full(len(self.parameters), np.nan)
         known = self.family.learning
+        labels = self.rows.labels[known]
         tables = [
-            confusion(self.rows.labels[known], predicted_classes(answers[known]), classes=self.rows.classes)
+            confusion(labels, self._predicted(answers[known], labels), classes=self.rows.classes)
             for answers in self.answers
         ]
         return np.asarray(balanced_accuracy(np.stack(tables)))

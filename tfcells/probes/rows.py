@@ -103,11 +103,16 @@ def check_calibration(rows: SweepRows, class_names: Sequence[str], probes: Seque
 
 
 def check_folds(rows: SweepRows) -> None:
-    """Raise `RequestError` if a fold leaves fewer than two classes to learn."""
+    """Raise `RequestError` if a fold leaves fewer than two classes, or a single group, to learn."""
     for fold in rows.fold_numbers:
         left = len(np.unique(rows.labels[rows.folds != fold]))
         if left < 2:
             raise RequestError(
                 f"Without fold {fold} the rows marked {TRAIN!r} have {left} of their classes left to learn. Expected "
                 "two or more; a probe tells classes apart, and every class needs rows in two folds."
+            )
+        if len(np.unique(rows.groups[rows.folds != fold])) < 2:
+            raise RequestError(
+                f"Without fold {fold} the rows marked {TRAIN!r} are one group, which inner folds cannot part. Expected "
+                "two groups or more outside every fold; add groups, or choose more folds."
             )

@@ -12,7 +12,7 @@ from tfcells.arrays import Ids
 from tfcells.errors import RequestError
 from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
-from tfcells.images.splits import Split, assign_parts
+from tfcells.images.splits import Split, assign_parts, check_seed
 from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
 from tfcells.probes.checkpoint import Checkpoint, sweep_identity
 from tfcells.probes.crossval import SweepRows, joined_folds
@@ -112,6 +112,7 @@ def probe_layers(
             not fit into the memory.
     """
     space = space or Space()
+    check_seed(seed)
     tapsets: list[TapSet] = [(tap,) for tap in store.taps]
     if concatenate and len(store.taps) > 1:
         tapsets.append(store.taps)
@@ -165,8 +166,8 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         repeats: Dealings in all.
 
     Raises:
-        RequestError: If `repeats` is below 1, a fold leaves fewer than two classes to learn, or a class has too few
-            groups there for a probe that is calibrated.
+        RequestError: If `repeats` is below 1, a fold leaves fewer than two classes or one group to learn, or a class
+            has too few groups there for a probe that is calibrated.
     """
     if repeats < 1:
         raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from tfcells.progress import Progress, silent
 
 AUDIT: Final = "audit.json"
 GROUPS: Final = "groups.csv"
+PAIRS: Final = "pairs.csv"
 _INPUTS: Final = "inputs.json"
 
 
@@ -53,14 +55,13 @@ def audit_images(
     inputs = _identity(table, store, seed)
     if _kept(out, inputs):
         return _read(out)
+    _check_folder(out)
     embeddings = None if store is None else embeddings_of(store)
     found = audit(table, embeddings=embeddings, workers=workers, seed=seed, progress=progress)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise RequestError(f"{out} cannot be written: {fault.strerror}.") from fault
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _INPUTS).unlink(missing_ok=True)  # until it is written again the folder holds no finished audit
     write_audit(found, out)
-    (out / _INPUTS).write_text(json.dumps(inputs), encoding="utf-8")
+    (out / _INPUTS).write_text(json.dumps({**inputs, "files": _digests(out)}), encoding="utf-8")
     return _read(out)
 
 
@@ -84,12 +85,24 @@ def _identity(table: ImageTable, store: FeatureStore | None, seed: int) -> dict[
     return {"format": 1, "pictures": digest, "store": None if store is None else store.digest, "seed": seed}
 
 
+def _check_folder(out: Path) -> None:
+    """Refuse what cannot be written to, before pictures are compared for minutes."""
+    above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise RequestError(f"{out} cannot be written: {above} is no folder that this user may write to.")
+
+
 def _kept(out: Path, inputs: dict[str, Any]) -> bool:
+    """Whether a finished audit of these inputs lies here, its files as they were written."""
     try:
         known = json.loads((out / _INPUTS).read_text(encoding="utf-8"))
+        return bool(known == {**inputs, "files": _digests(out)})
     except (OSError, ValueError):
         return False
-    return bool(known == inputs and (out / AUDIT).is_file() and (out / GROUPS).is_file())
+
+
+def _digests(out: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in (AUDIT, GROUPS, PAIRS)}
 
 
 def _read(out: Path) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def probe_store(
     """
     check_probe_out(Path(out))
     if split_file is not None:
-        split = with_reasons(read_split(Path(split_file)).aligned_to(store.rows.ids), store)
+        split = read_split(Path(split_file)).aligned_to(store.rows.ids)
+        # Copies of a picture share a group in the store, whoever made the split.
+        split = with_reasons(split.with_groups(store.rows.groups, whose=str(split_file)), store)
     else:
         split = _make_split(store, groups_file, folds=folds, seed=seed)
     out = Path(out)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from tfcells.config import StudyConfig
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
-from tfcells.images.splits import HOLDOUT, TRAIN, Split
+from tfcells.images.splits import HOLDOUT, TRAIN, VALIDATION, Split
 from tfcells.probes.candidates import score
 from tfcells.probes.crossval import OutOfFold, SweepRows
 from tfcells.probes.summary import confusion_json, interval_json, per_class_json, scores_json, sweep_json
@@ -39,12 +41,13 @@ def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
     aligned = split.aligned_to(store.rows.ids)
     parts = aligned.parts
     return {
-        "folds": int(split.folds.max()) + 1,
+        "folds": len(np.unique(split.folds[split.folds >= 0])),
         "seed": split.seed,
         "digest": split.digest,
         "train": parts.count(TRAIN),
         "train_groups": len({group for group, part in zip(aligned.groups, parts, strict=True) if part == TRAIN}),
         "holdout": parts.count(HOLDOUT),
+        "validation": parts.count(VALIDATION),
     }
 
 

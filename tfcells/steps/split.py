@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfcells.images.splits import Split, write_split
 
 
@@ -24,7 +26,7 @@ def write_split_files(split: Split, out: str | Path) -> dict[str, Any]:
         "images": len(split.ids),
         "groups": len(set(split.groups)),
         "parts": parts,
-        "folds": int(split.folds.max()) + 1,
+        "folds": len(np.unique(split.folds[split.folds >= 0])),
         "seed": split.seed,
         "digest": split.digest,
         "left_out": dict(split.left_out),

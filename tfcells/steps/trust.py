@@ -55,7 +55,7 @@ def trust_json(
                     progress=progress,
                 )
             )
-        learning = learning_json(vectors, sweep.rows, sweep.best.reading, sweep.best.parameters[0], progress=progress)
+        learning = learning_json(vectors, sweep.rows, sweep.best.reading, sweep.best.parameters, progress=progress)
     return {
         "probabilities": probabilities_json(sweep.best.predictions, sweep.rows, sweep.class_names, seed=seed),
         "leak_tax": leak,
