@@ -23,7 +23,7 @@ BRIEF = settings(deadline=None, max_examples=50)
 QUIET = settings(BRIEF, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 shares_of = st.sampled_from([[0.5, 0.5], [0.8, 0.2], [0.2] * 5, [0.7, 0.2, 0.1], [0.98, 0.02]])
-seeds = st.integers(0, 2**32)
+seeds = st.integers(0, 2**32 - 1)
 
 
 @st.composite
