@@ -41,6 +41,7 @@ from tfcells.images.synthetic.plant import NOTHING, SHORTCUTS, Plants, Shortcut
 from tfcells.images.table import ImageTable, codes_of
 from tfcells.probes.crossval import OutOfFold, SweepRows, cross_validate
 from tfcells.probes.leak import leak_tax, leak_tax_json
+from tfcells.probes.reading import usual_reading
 from tfcells.probes.review import confidently_other, pairwise_doubt, review_list
 from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
 
@@ -243,7 +244,9 @@ def tax(arguments: argparse.Namespace) -> Iterator[Line]:
         table = read_folder(root).with_groups({row.id: str(row.group) for row in truth})
         vectors = cheap_features(table)
     for probe in ("logistic", "knn"):
-        yield leak_tax_json(leak_tax(vectors, table.labels, table.group_codes, probe=probe, workers=arguments.workers))
+        yield leak_tax_json(
+            leak_tax(vectors, table.labels, table.group_codes, reading=usual_reading(probe), workers=arguments.workers)
+        )
     draws = max(arguments.simulations // 2, 10)
     for groups, size, probe in ((40, 3, "knn"), (100, 2, "knn"), (60, 4, "tree"), (60, 1.5, "logistic")):
         taxes = Parallel(n_jobs=arguments.workers)(
@@ -264,7 +267,7 @@ def _drawn_tax(groups: int, size: float, probe: str, seed: list[int]) -> tuple[f
     of_group = np.arange(groups) % 3
     centres = generator.normal(size=(groups, 8)) + 1.2 * np.eye(3, 8)[of_group]
     vectors = centres[codes] + 0.4 * generator.normal(size=(len(codes), 8))
-    found = leak_tax(vectors, of_group[codes], codes, probe=probe, repeats=4, seed=seed[-1]).tax
+    found = leak_tax(vectors, of_group[codes], codes, reading=usual_reading(probe), repeats=4, seed=seed[-1]).tax
     if found is None:
         raise RuntimeError("a drawn data set has no group of two rows")
     return found.value, found.low, found.high
@@ -285,7 +288,9 @@ def real(arguments: argparse.Namespace) -> Iterator[Line]:
     for cue in found["cues"]:
         yield {name: cue[name] for name in ("cue", "balanced_accuracy", "p_adjusted", "warns", "share")}
     for probe in ("logistic", "knn"):
-        yield leak_tax_json(leak_tax(vectors, rows.labels, rows.groups, probe=probe, workers=arguments.workers))
+        yield leak_tax_json(
+            leak_tax(vectors, rows.labels, rows.groups, reading=usual_reading(probe), workers=arguments.workers)
+        )
     listed = review_list(table.ids, rows, answers, table.class_names, limit=len(table))
     torn = [row for row in listed.rows if row.relatives_of_other_label]
     yield {
