@@ -160,7 +160,7 @@ def test_of_many_ways_to_read_noise_the_picked_one_beats_chance_and_the_nested_c
 @pytest.mark.parametrize("better", [0, 5])
 def test_the_layer_in_which_classes_lie_further_apart_is_chosen_in_every_fold(better):
     signals = np.full(8, 0.3)
-    signals[better] = 1.2
+    signals[better] = 1.5
     labels = np.random.default_rng(better).integers(2, size=150)
     space = Space(probes=("knn",), scalers=("none",), grids={"knn": {"neighbors": [31, 15]}}, inner_folds=3)
     selection, (picked, _) = chosen_and_picked(labels, np.arange(150), signals, space, seed=better)
