@@ -10,7 +10,7 @@ from tfcells.arrays import Probabilities
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import HOLDOUT, Split
 from tfcells.probes.calibration import calibrated_probe
-from tfcells.probes.catalog import INNER_FOLDS, THREADS, Parameters, class_probabilities
+from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters, class_probabilities
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.gram.columns import stored_columns, tap_columns, tap_rows
 from tfcells.probes.memory import check_held
@@ -31,12 +31,16 @@ class FinalProbe:
         reading: Layers, scaler, reduction, probe.
         parameters: Of the probe.
         class_names: Names of its classes.
+        calibration: `sigmoid` or `temperature`, what its probabilities come from; see `tfcells.probes.calibration`.
+        inner_folds: On whose answers it was calibrated.
     """
 
     probe: Any
     reading: Reading
     parameters: Parameters
     class_names: tuple[str, ...]
+    calibration: str
+    inner_folds: int
 
     @property
     def taps(self) -> tuple[str, ...]:
@@ -90,7 +94,14 @@ def fit_final(
         probe = fit_streamed(source, rows.training(np.arange(len(used))), reading, parameters, memory=memory)
         if found.held_out is not None:
             probe = calibrated_probe(reading.probe, probe, found.held_out)
-    return FinalProbe(probe=probe, reading=reading, parameters=parameters, class_names=class_names)
+    return FinalProbe(
+        probe=probe,
+        reading=reading,
+        parameters=parameters,
+        class_names=class_names,
+        calibration="sigmoid" if PROBES[reading.probe].decides else "temperature",
+        inner_folds=space.inner_folds or INNER_FOLDS,
+    )
 
 
 def refit(
