@@ -74,7 +74,7 @@ def answer_fold(
         memory: Bytes for features or matrices.
 
     Raises:
-        RequestError: If a probe cannot be calibrated, or features do not fit.
+        RequestError: If a probe that decides cannot be calibrated, or features do not fit.
     """
     learning = np.flatnonzero(rows.folds != fold) if fold is not None else np.arange(len(rows.labels))
     asked = np.flatnonzero(rows.folds == fold) if fold is not None else np.arange(0)

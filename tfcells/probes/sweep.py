@@ -167,7 +167,7 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
 
     Raises:
         RequestError: If `repeats` is below 1, a fold leaves fewer than two classes or one group to learn, or a class
-            has too few groups there for a probe that is calibrated.
+            has too few groups there for a probe that answers with decision values.
     """
     if repeats < 1:
         raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
