@@ -18,7 +18,7 @@ from tfcells.probes.checkpoint import Checkpoint, sweep_identity
 from tfcells.probes.crossval import SweepRows, joined_folds
 from tfcells.probes.gram.columns import tap_columns
 from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
-from tfcells.probes.reading import Reading, Space
+from tfcells.probes.reading import Space
 from tfcells.probes.rows import check_calibration, check_folds, rows_in_use
 from tfcells.probes.selection import Selection, select
 from tfcells.progress import Progress, silent
@@ -167,7 +167,7 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
 
     Raises:
         RequestError: If `repeats` is below 1, a fold leaves fewer than two classes or one group to learn, or a class
-            has too few groups there for a probe that is calibrated.
+            has too few groups there for a probe that answers with decision values.
     """
     if repeats < 1:
         raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
@@ -182,22 +182,6 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         check_folds(dealing)
         check_calibration(dealing, class_names, space.probes)
     return dealings
-
-
-def tune(
-    store: FeatureStore,
-    used: np.ndarray,
-    rows: SweepRows,
-    reading: Reading,
-    space: Space,
-    *,
-    memory: int = MEMORY,
-) -> dict[str, object]:
-    """Choose a reading's parameters by inner folds over all rows; the catalog's defaults without inner folds."""
-    if not space.inner_folds or len(space.parameters(reading.probe)) == 1:
-        return dict(space.parameters(reading.probe)[0])
-    (found,) = answer_fold(tap_columns(store, reading.taps, used), rows, space, [reading], fold=None, memory=memory)
-    return dict(space.parameters(reading.probe)[found.chosen])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
