@@ -9,11 +9,12 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Labels
+from tfcells.probes.calibration import HeldOut, calibrated
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
 from tfcells.probes.nested import MEMORY
-from tfcells.probes.paths import answer_path, calibrated, predicted_classes
+from tfcells.probes.paths import answer_path, predicted_classes
 from tfcells.probes.reading import NO_REDUCTION, Reading
 from tfcells.probes.views import Family, views
 
@@ -41,7 +42,7 @@ class Refit:
 
         Args:
             source: Features of all rows; read column block by column block where they outnumber the rows.
-            inner_folds: For the calibration of probes that answer with decision values, which can change the class.
+            inner_folds: For the sigmoids of probes that answer with decision values; a temperature changes no class.
             memory: Bytes for features or matrices.
 
         Raises:
@@ -60,8 +61,11 @@ class Refit:
             answers = self._answers(source, family, turn=turn, memory=memory)
         said = answers.pop()
         if kind.decides:
-            order = np.concatenate([tested for _, tested in family.inner])
-            said = calibrated(np.concatenate(answers), self.rows.labels[order], said, classes=self.rows.classes)
+            tested = np.concatenate([asked for _, asked in family.inner])
+            known = HeldOut(
+                answers=np.concatenate(answers), labels=self.rows.labels[tested], fair=np.ones(len(tested), dtype=bool)
+            )
+            said = calibrated(self.reading.probe, known, said, classes=self.rows.classes)
         return predicted_classes(said)
 
     def _answers(self, source: ColumnSource, family: Family, *, turn: bool, memory: int) -> list[np.ndarray]:
