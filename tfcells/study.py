@@ -129,6 +129,8 @@ def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:
     split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
     _, class_names, _, rows = rows_marked(table, split, seed=config.seed)
     deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats)
+    for difference in split.unlike_asked:
+        _log.warning("%s", difference)
     return split
 
 

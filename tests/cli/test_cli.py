@@ -16,6 +16,7 @@ from PIL import Image
 
 from tfcells.cli.main import build_parser, main
 from tfcells.features.store import FeatureStore
+from tfcells.images.splits import read_split
 
 CONFIG = """
 images: {{root: {root}, folds: 3}}
@@ -255,6 +256,23 @@ def test_a_split_that_cannot_be_made_says_why(
     assert not (tmp_path / "split").exists()
 
 
+def test_a_share_that_groups_do_not_allow_and_a_class_without_images_are_said_and_kept_in_files(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cell_folder, tmp_path / "cells")
+    (tmp_path / "cells" / "none").mkdir()
+    out = tmp_path / "split"
+    assert main(["split", str(tmp_path / "cells"), "--out", str(out), "--holdout", "0.95", "--seed", "3"]) == 1
+    said = capsys.readouterr().err
+    assert "class folder none holds no image" in said
+    assert "class none left out: it has no usable image" in said
+    assert "holdout: 95.0% of the images were asked for, 58.3% came; whole groups, and every class in every" in said
+    facts = json.loads((out / "split.json").read_text())
+    assert facts["shares"] == {"holdout": {"asked": 0.95, "came": 21 / 36}}
+    assert facts["left_out"] == {"none": "it has no usable image"}
+    assert read_split(out / "split.csv").seed == facts["seed"] == 3
+
+
 def test_control_characters_of_names_do_not_reach_the_terminal(
     tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -294,6 +312,8 @@ def test_a_class_that_a_split_file_leaves_out_is_named_and_exits_1(
     assert main([*words, "--split", str(tmp_path / "split.csv")]) == 1
     left_out = json.loads((tmp_path / "p" / "results.json").read_text())["data"]["left_out"]
     assert left_out == {"class 1": "every image is marked 'left_out' in the split file"}
+    split = json.loads((tmp_path / "p" / "results.json").read_text())["split"]
+    assert (split["seed"], split["shares"]) == (None, {})  # nobody has said
 
 
 def test_probe_does_not_write_over_a_study(
