@@ -167,6 +167,16 @@ def test_a_misspelt_tap_exits_2_with_a_suggestion_and_writes_nothing(
 
 
 @pytest.mark.slow
+def test_what_layers_are_too_narrow_for_stops_a_study_before_anything_is_extracted(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(write_config()), "--probes.reductions", "[none, pca:5000]", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "pca:5000 asks for 5,000 components. block_1_expand_relu has 96 features" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_bad_files_are_named_on_stderr_and_the_rest_is_extracted(
     tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

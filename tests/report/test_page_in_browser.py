@@ -23,7 +23,8 @@ pytestmark = [
 # How much wider each table and the page itself are than what can be seen of them.
 HIDDEN = """
 <script>
-const hidden = [...document.querySelectorAll('.wide'), document.documentElement].map(e => e.scrollWidth - e.clientWidth);
+const parts = [...document.querySelectorAll('.wide'), document.documentElement];
+const hidden = parts.map(part => part.scrollWidth - part.clientWidth);
 document.title = JSON.stringify({hidden, width: document.documentElement.clientWidth});
 </script>
 """

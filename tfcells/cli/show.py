@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
-from tfcells.report.words import read_by
+from tfcells.report.words import read_by, title_of
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -47,20 +47,24 @@ def print_scores(results: Mapping[str, Any]) -> None:
             )
         )
     nested = results["selection"]
+    joined = None if nested is None else nested["joined"]
     if nested is not None:
-        rows.append(
-            (
-                "(chosen anew in each fold)",
-                "nested",
-                *_inner(nested),
-                share(nested["balanced_accuracy"]),
-                share(nested["accuracy"]),
-                share(nested["macro_f1"]),
-                "",
-            )
-        )
+        rows.append(_nested_row("(chosen anew in each fold)", nested))
+    if joined is not None:
+        rows.append(_nested_row(f"(the same, mean of {joined['dealings']} dealings)", joined))
     header = ("layers", "read by", "inner best", "optimism", "balanced accuracy", "accuracy", "macro-F1", "from best")
     print_table(header, rows, numbers=(2, 3, 4, 5, 6))
+    for entry in joined["minus_baselines"] if joined is not None else ():
+        value, low, high = (100 * entry["difference"][key] for key in ("value", "low", "high"))
+        print(
+            f"nested minus {title_of(entry)}, mean of {joined['dealings']} dealings: {value:+.1f} points of balanced "
+            f"accuracy ({low:+.1f} to {high:+.1f}), p {entry['p_adjusted']:.3f} with all baselines counted"
+        )
+
+
+def _nested_row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    scores = (share(entry[metric]) for metric in ("balanced_accuracy", "accuracy", "macro_f1"))
+    return name, "nested", *_inner(entry), *scores, ""
 
 
 def _inner(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -391,13 +391,11 @@ def _too_small(labels: Labels, class_names: Sequence[str], groups: Groups, *, ne
         if count < needed:
             images = int((labels == index).sum())
             reasons[name] = (
-                "it has no usable image"
-                if images == 0
-                else (
-                    f"{_counted(images, 'image')} in {_counted(count, 'group')}, fewer than the {needed} groups that the "
-                    "split needs"
-                )
+                f"{_counted(images, 'image')} in {_counted(count, 'group')}, fewer than the {needed} groups that the "
+                "split needs"
             )
+            if images == 0:
+                reasons[name] = "it has no usable image"
     return reasons
 
 

@@ -73,6 +73,7 @@ def write_report(
     )
     environment.filters |= {
         "percent": percent,
+        "bare_percent": lambda share: f"{100 * share:.1f}\u00a0%",
         "points": points,
         "probability": probability,
         "count": "{:,}".format,
