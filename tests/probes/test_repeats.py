@@ -13,7 +13,7 @@ from tfcells.probes.nested import FoldAnswers
 from tfcells.probes.reading import Space
 from tfcells.probes.repeats import join_repeats
 from tfcells.probes.selection import select
-from tfcells.probes.sweep import deal_outer_folds, probe_layers
+from tfcells.probes.sweep import probe_layers
 from tfcells.stats.corrections import holm
 from tfcells.stats.paired import corrected_resampled_t
 
@@ -158,7 +158,6 @@ def test_intervals_hold_the_truth_as_often_as_they_say(worth, luck):
         held.append([one.low <= worth[0] <= one.high for one in every])
         one = selections[0].scores.accuracy
         of_one.append(one.low <= worth[0] <= one.high)
-    print(np.mean(held, axis=0), np.mean(of_one))
     assert (np.mean(held, axis=0) >= 0.95 - 2.5 * np.sqrt(0.95 * 0.05 / draws)).all()
     if luck:
         assert np.mean(of_one) < 0.9  # a single dealing does not know of its luck

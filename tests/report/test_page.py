@@ -167,6 +167,26 @@ def test_every_score_of_the_results_is_on_the_page(text, results):
         assert any(f"{value:,}" in text for value in row.values() if isinstance(value, int))
 
 
+def test_dealings_are_joined_on_the_page_and_a_single_one_is_not_spoken_of(write, results, text):
+    joined = results["selection"]["joined"]
+    page = " ".join(Page(text).text.split("\n"))
+    assert "Over 2 dealings" in page and "the same, mean of 2 dealings" in page
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert percent(joined[name]) in page
+    assert [entry["probe"] for entry in joined["minus_baselines"]] == ["logistic", "tree"]
+    for entry in joined["minus_baselines"]:
+        assert points(entry["difference"]) in page
+    results["selection"]["joined"] = None
+    assert "dealings" not in Page(write(results)).text
+
+
+def test_a_seed_that_nobody_knows_and_shares_that_groups_do_not_allow_are_said(write, results, text):
+    assert "stratified by class, seed 0" in Page(text).text
+    results["split"] |= {"seed": None, "unlike_asked": ["holdout: 95.0% were asked for"]}
+    assert "stratified by class, dealt with a seed that is not known" in Page(write(results)).text
+    assert found(results, "asked for") == ["Holdout: 95.0% were asked for."]
+
+
 def test_random_weights_are_said_loudly_at_the_top(write, results, text):
     assert results["backbone"]["weights"] == "none"
     warned = re.findall(r'<p class="warning">(.*?)</p>', text, re.S)

@@ -31,7 +31,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 
 def print_scores(results: Mapping[str, Any]) -> None:
     """Candidates and baselines of `results.json` with intervals; ties are said to be ties."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in [*results["probes"], *results["baselines"]]:
         against = entry["best_minus_this"]
         standing = "best" if against is None else ("not distinguishable" if entry["tied_with_best"] else "")
@@ -46,15 +46,15 @@ def print_scores(results: Mapping[str, Any]) -> None:
                 standing,
             )
         )
-    nested = results["selection"]
-    joined = None if nested is None else nested["joined"]
-    if nested is not None:
+    nested = results["selection"] or {"joined": None}
+    joined = nested["joined"] or {"minus_baselines": ()}
+    if results["selection"]:
         rows.append(_nested_row("(chosen anew in each fold)", nested))
-    if joined is not None:
+    if nested["joined"]:
         rows.append(_nested_row(f"(the same, mean of {joined['dealings']} dealings)", joined))
     header = ("layers", "read by", "inner best", "optimism", "balanced accuracy", "accuracy", "macro-F1", "from best")
     print_table(header, rows, numbers=(2, 3, 4, 5, 6))
-    for entry in joined["minus_baselines"] if joined is not None else ():
+    for entry in joined["minus_baselines"]:
         value, low, high = (100 * entry["difference"][key] for key in ("value", "low", "high"))
         print(
             f"nested minus {title_of(entry)}, mean of {joined['dealings']} dealings: {value:+.1f} points of balanced "
