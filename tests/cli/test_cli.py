@@ -326,6 +326,20 @@ def test_a_class_that_a_split_file_leaves_out_is_named_and_exits_1(
     assert (split["seed"], split["shares"]) == (None, {})  # nobody has said
 
 
+def test_repeats_are_joined_in_the_table_and_compared_with_the_baselines(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(make_store(signal=3.0).path), "--out", str(tmp_path / "p"), "--probes", "knn"]
+    assert main([*words, "--workers", "1", "--folds", "3", "--repeats", "2"]) == 0
+    said = capsys.readouterr().out
+    joined = json.loads((tmp_path / "p" / "results.json").read_text())["selection"]["joined"]
+    row = next(line for line in said.splitlines() if line.startswith("(the same, mean of 2 dealings)"))
+    assert f"{100 * joined['accuracy']['value']:.1f} % (" in row
+    difference = joined["minus_baselines"][0]["difference"]["value"]
+    assert f"nested minus colour · knn, mean of 2 dealings: {100 * difference:+.1f} points of balanced" in said
+    assert "p < 0.001 with all baselines counted" in said
+
+
 def test_probe_does_not_write_over_a_study(
     make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def parts_of(selection, baseline, rows):
 # The truth is known where answers are drawn.
 
 
-def dealt(generator, *, rows=160, groups=80):
+def dealt(generator, *, rows=120, groups=60):
     number = np.sort(np.concatenate([np.arange(groups), generator.integers(groups, size=rows - groups)]))
     one = SweepRows(labels=number % 2, groups=number, folds=np.zeros(rows, dtype=np.int64), classes=2, seed=0)
     shares, seeds = [1 / FOLDS] * FOLDS, generator.integers(2**31, size=DEALINGS)
@@ -138,11 +138,11 @@ def chosen(generator, rows, *, worth, ease=None, luck=0.0):
     ids=["one is best", "ties", "lucky dealings"],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(worth, luck):
-    held, of_one, draws = [], [], 100
+    held, of_one, draws = [], [], 60
     for seed in range(draws):
         generator = np.random.default_rng([seed, len(worth)])
         dealings = dealt(generator)
-        of_groups = generator.random((len(worth), 80))
+        of_groups = generator.random((len(worth), 60))
         rows = dealings[0].groups
         ease = np.where(
             generator.random(len(rows)) < 0.3, of_groups[:, rows], generator.random((len(worth), len(rows)))
