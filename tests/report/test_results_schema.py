@@ -71,6 +71,11 @@ def test_a_study_without_a_holdout_or_with_one_layer_is_valid(results):
     check({**results, "holdout": None, "concatenation": None})
 
 
+def test_joined_dealings_are_there_where_there_are_several(probe_results, results):
+    assert probe_results["selection"]["joined"] is None
+    assert results["selection"]["joined"]["dealings"] == len(results["selection"]["repeats"]) == 2
+
+
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_missing_key_is_found(probe_results, key):
     del probe_results[key]
@@ -104,6 +109,7 @@ FREE = {
     "taps",
     "config",
     "parameters",
+    "shares",
 }  # keys that somebody's data or a configuration choose
 
 

@@ -116,7 +116,8 @@ def extract(
         extraction: Backbone, weights, taps.
         into: Folder of the store; made if it does not exist.
         progress: Told how far the extraction is.
-        announce: Told the plan before the first row; not called where nothing is missing.
+        announce: Told the plan before the first row, when nothing is written yet; an error of its stops there. Not
+            called where nothing is missing.
 
     Returns:
         The complete store.

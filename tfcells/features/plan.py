@@ -20,6 +20,7 @@ class Plan:
 
     Attributes:
         rows: Images still to be extracted.
+        widths: Numbers of one image, by tap key.
         bytes_by_tap: Bytes on disk of all images, by tap key.
         bytes_missing: Bytes still to be written.
         bytes_free: Bytes free where the store lies.
@@ -29,6 +30,7 @@ class Plan:
     """
 
     rows: int
+    widths: Mapping[str, int]
     bytes_by_tap: Mapping[str, int]
     bytes_missing: int
     bytes_free: int
@@ -51,13 +53,14 @@ def plan_of(
 ) -> Plan:
     """Work out a plan from a complete recipe and a measured rate."""
     count = int(recipe["images"]["count"])
-    width = np.dtype(recipe["dtype"]).itemsize
-    per_image = {key: width * int(np.prod(shape)) for key, shape in recipe["shapes"].items()}
+    widths = {key: int(np.prod(shape)) for key, shape in recipe["shapes"].items()}
+    per_image = {key: np.dtype(recipe["dtype"]).itemsize * width for key, width in widths.items()}
     missing = count - rows_done
     size, batch = int(recipe["backbone"]["size"]), int(recipe["engine"]["batch_size"])
     folder = next(parent for parent in [into, *into.parents, Path()] if parent.exists())
     return Plan(
         rows=missing,
+        widths=widths,
         bytes_by_tap={key: number * count for key, number in per_image.items()},
         bytes_missing=int(_SPARE * missing * (sum(per_image.values()) + _BESIDE)),
         bytes_free=shutil.disk_usage(folder).free,

@@ -21,6 +21,7 @@ from tfcells.images.decode import SUFFIXES
 from tfcells.images.inspect import Candidate, inspect_candidates
 from tfcells.images.sources import ArraySource, FolderSource
 from tfcells.images.table import ImageTable, Quarantined
+from tfcells.names import visible
 from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
     pictures: they are counted in the log, not quarantined. Names that begin with a dot are passed over. Links
     to folders are followed, each folder once: under its own name if that lies below `root`, whatever links to it.
+    Beside class folders, a folder without any picture is a class without any, and is warned of.
 
     Raises:
         EmptyDataError: If there is no usable picture; the message says what was there instead.
@@ -95,8 +97,16 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
             left_out.append(Quarantined(id, "lies beside the class folders; move it into one"))
         else:
             candidates.append(Candidate(id, label=id.split("/")[0] if in_classes else None))
+    empty = _empty_classes(root, found, closed) if in_classes else []
+    for name in empty:
+        _log.warning("class folder %s holds no image", visible(name))
     return inspect_candidates(
-        candidates, FolderSource(root), class_names=class_names, quarantine=left_out, progress=progress
+        candidates,
+        FolderSource(root),
+        class_names=class_names,
+        without_pictures=empty,
+        quarantine=left_out,
+        progress=progress,
     )
 
 
@@ -230,6 +240,14 @@ def find_pictures(root: Path) -> tuple[list[str], Counter[str], list[Quarantined
                 else:
                     others[path.suffix.lower() or "no suffix"] += 1
     return sorted(found), others, closed
+
+
+def _empty_classes(root: Path, found: Sequence[str], closed: Sequence[Quarantined]) -> list[str]:
+    """Folders in `root` without a picture in them; a link is another name of a folder, and a closed one is named."""
+    known = {id.split("/")[0] for id in found} | {entry.id.split("/")[0] for entry in closed}
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in folders if not name.startswith(".") and name not in known)
 
 
 def _counted(others: Counter[str]) -> str:

@@ -41,7 +41,7 @@ def check_held(reading: Reading, *, images: int, width: int, memory: int) -> Non
     needed = held_bytes(reading, images=images, width=width)
     if needed > memory:
         raise RequestError(
-            f"{images:,} images of {width:,} features take {needed:,} bytes that {reading.probe} has to hold; "
-            f"{memory:,} are allowed. Put a reduction such as pca:0.8 before it, pool the layer, or leave "
-            f"{reading.probe} out."
+            f"{' + '.join(reading.taps)}: {images:,} images of {width:,} features take {needed:,} bytes that "
+            f"{reading.probe} has to hold; {memory:,} are allowed. Put a reduction such as pca:0.8 before it, pool the "
+            f"layer, or leave {reading.probe} out."
         )

@@ -73,6 +73,7 @@ def write_report(
     )
     environment.filters |= {
         "percent": percent,
+        "bare_percent": lambda share: f"{100 * share:.1f}\u00a0%",
         "points": points,
         "probability": probability,
         "count": "{:,}".format,
@@ -129,6 +130,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
     for name, reason in data["left_out"].items():
         found.append(f"Class {name} is left out of the probes: {reason}.")
+    found += [f"{difference[0].upper()}{difference[1:]}." for difference in results["split"]["unlike_asked"]]
     found += _trust_warnings(results)
     colour = best_baseline(results)
     if colour is not None and colour["tied_with_best"]:
@@ -173,13 +175,13 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
 
 
 def percent(number: Mapping[str, float | int]) -> str:
-    """A share with its interval: `91.6 % (90.3 to 92.8)`."""
-    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f} to {100 * number['high']:.1f})"
+    """A share with its interval, `91.6 % (90.3 to 92.8)`; in a narrow column it breaks before the interval alone."""
+    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f}\u00a0to\u00a0{100 * number['high']:.1f})"
 
 
 def points(number: Mapping[str, float]) -> str:
-    """A difference of shares in percentage points, with sign and interval."""
-    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f} to {100 * number['high']:+.1f})"
+    """A difference of shares in percentage points, with sign and interval; breaks as `percent` does."""
+    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f}\u00a0to\u00a0{100 * number['high']:+.1f})"
 
 
 def probability(value: float) -> str:

@@ -19,6 +19,7 @@ from tfcells.probes.gram.plan import DEFAULT_MEMORY
 
 _EPS = float(np.finfo(np.float64).eps)
 _WIDEST = 4096
+_READ_AS_THEY_ARE = [np.float64, np.float32, np.float16]
 
 _Scores = Float64[np.ndarray, "rows components"]
 _Rows = Float64[np.ndarray, "rows features"]
@@ -27,9 +28,9 @@ _Rows = Float64[np.ndarray, "rows features"]
 class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Principal component analysis by the smaller of the two matrices of inner products, in float64.
 
-    The same components, signs included, as `PCA(n_components, svd_solver="full")` fitted in float64; float32
-    features, in memory or mapped from a file, are read in blocks and never copied as a whole. Integers are copied
-    once, by scikit-learn's validation.
+    The same components, signs included, as `PCA(n_components, svd_solver="full")` fitted in float64; float32 and
+    float16 features, in memory or mapped from a file, are read in blocks and never copied as a whole. Integers are
+    copied once, by scikit-learn's validation.
 
     What differs from `PCA`: axes whose variance rounding cannot tell from 0 (standard deviation below about 1e-7
     of the largest) are left out even where a number of components asks for them; rows that are all equal raise
@@ -106,7 +107,7 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             NotFittedError: If it was not fitted.
         """
         check_is_fitted(self)
-        return self._scores(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        return self._scores(validate_data(self, X, dtype=_READ_AS_THEY_ARE, reset=False))
 
     def inverse_transform(self, X: Any) -> _Rows:
         """Rows that have these scores, float64 of shape (rows, features).
@@ -126,7 +127,7 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> tuple[Features, _Scores | None]:
         """Fit; returns the validated rows, and their scores where they came for free."""
-        checked: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        checked: np.ndarray = validate_data(self, X, dtype=_READ_AS_THEY_ARE, ensure_min_samples=2)
         check_wanted(self.n_components)
         rows, width = checked.shape
         if rows <= width:
