@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-
 from jaxtyping import Bool
 
 from tfcells.arrays import Float64, Groups, Hits, Ids, Int64, Labels
@@ -50,8 +49,8 @@ class ShortcutFinding:
         hits: bool of shape (images,), those answers.
         p_value: One-sided, against labels that have nothing to do with the cue.
         p_adjusted: The same after Holm over all cues.
-        share: Share of the deep features' balanced accuracy above chance that the cue reaches; None where the
-            features themselves are not above chance.
+        share: At least this share of the deep features' balanced accuracy above chance is reached by the cue (a lower
+            bound: a stronger reader may find more); None where the features themselves are not above chance.
     """
 
     cue: str
@@ -116,7 +115,8 @@ def probe_shortcuts(
 
     Share: `(cue - chance) / (deep - chance)` in balanced accuracy, within [0, 1]; its interval resamples groups, each
     row with both answers (BCa). It is a share of accuracy, not of what the features look at: features may reach
-    the same rows by the cell.
+    the same rows by the cell. And it is a lower bound of what the cue tells: a stronger reader may find more. The
+    interval is that of this reader.
 
     Args:
         cues: From `read_cues`; may have more rows.
