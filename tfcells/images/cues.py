@@ -29,7 +29,7 @@ RING: Final = 0.06
 """Width of the border as a share of the shorter side: outside every cell that was meant to be in the picture."""
 
 BLIND: Final = frozenset({"size", "jpeg", "border", "order"})
-"""Cues that no cell has a say in; what else there is, colour statistics and bytes, knows the cell's colour and grain."""
+"""Cues that no cell has a say in; the others, colour statistics and bytes, know the cell's own colour and grain."""
 
 SIZE: Final = ("height", "width", "aspect")
 BYTES: Final = ("bytes per pixel",)
