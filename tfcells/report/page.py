@@ -153,7 +153,12 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
     found = []
     for cue in results["shortcuts"]["cues"]:
         if cue["warns"]:
-            share = f", {percent(cue['share'])} of what the features tell above chance" if cue["share"] else ""
+            share = ""
+            if cue["share"]:
+                share = (
+                    f", at least {percent(cue['share'])} of what the features tell above chance (a lower bound: a "
+                    "stronger reader may find more)"
+                )
             found.append(
                 f"Shortcut: {cue['cue']} alone tells classes apart with {percent(cue['balanced_accuracy'])} balanced "
                 f"accuracy{share}. It is no part of the cell: what is measured may be how images were made."
