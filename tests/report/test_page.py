@@ -299,8 +299,8 @@ def test_a_shortcut_a_leak_and_a_contradiction_are_warned_of(results):
     results["shortcuts"]["cues"][0] |= {"cue": "size", "warns": True, "balanced_accuracy": number, "share": number}
     (warning,) = found(results, "Shortcut")
     assert warning.startswith(
-        "Shortcut: size alone tells classes apart with 70.0\u00a0% (60.0\u00a0to\u00a080.0) balanced accuracy, at least "
-        "70.0\u00a0% (60.0\u00a0to\u00a080.0) of what the features tell above chance (a lower bound: a stronger "
+        "Shortcut: size alone tells classes apart with 70.0\u00a0% (60.0\u00a0to\u00a080.0) balanced accuracy, at "
+        "least 70.0\u00a0% (60.0\u00a0to\u00a080.0) of what the features tell above chance (a lower bound: a stronger "
         "reader may find more). "
     )
     results["leak_tax"] |= {"tax": {"value": 0.1, "low": 0.05, "high": 0.15}}
