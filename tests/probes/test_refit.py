@@ -95,6 +95,24 @@ def test_the_learning_curve_ends_where_the_sweep_is():
     json.dumps(found)
 
 
+def test_the_curve_starts_where_every_class_can_be_learned_and_calibrated():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(48), 10)
+    labels = (np.arange(48) % 4)[groups]
+    rows = SweepRows(labels=labels, groups=groups, folds=groups // 4 % 4, classes=4, seed=0)
+    vectors = generator.normal(size=(480, 6)) + np.eye(4, 6)[labels]
+    starts = {}
+    for probe in ("logistic", "svm"):
+        parameters = [PROBES[probe].default] * 4
+        starts[probe] = [
+            entry["rows"] for entry in learning_json(vectors, rows, usual_reading(probe), parameters)["points"]
+        ]
+    assert starts["logistic"][0] == 50  # 15 % of 360 hold a group of each class, 10 % do not
+    assert starts["svm"][0] == 110  # 30 % hold two of each: one is held out to calibrate
+    assert {sizes[-1] for sizes in starts.values()} == {360}
+    assert all(len(sizes) == 5 for sizes in starts.values())
+
+
 def test_the_leak_tax_is_of_the_reading_that_is_asked_for():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 3)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfcells.arrays import Features, Labels
 from tfcells.errors import RequestError
-from tfcells.probes.catalog import INNER_FOLDS, Parameters
+from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource, as_columns
 from tfcells.probes.reading import Reading
@@ -16,9 +16,10 @@ from tfcells.probes.summary import interval_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.learning import fit_learning_curve, labels_needed, training_sizes
 
-SHARES: Final = (0.1, 0.2, 0.35, 0.6, 1.0)
-"""Training sets of the curve, as shares of a fold's training rows."""
+SIZES: Final = 5
+"""Training sets of the curve; the largest is all of a fold's training rows, the others have equal ratios."""
 
+_SMALLEST: Final = (0.1, 0.15, 0.2, 0.3, 0.4)  # shares of it; the first at which every class can be learned
 _FEWEST: Final = 60  # training rows, below which a curve would be drawn through noise
 
 
@@ -55,12 +56,16 @@ def learning_json(
     smallest = min(int((rows.folds != fold).sum()) for fold in rows.fold_numbers)
     if smallest < _FEWEST:
         return None
-    sizes = np.unique((np.array(SHARES) * smallest).round().astype(np.int64))
+    tried = (_refits(rows, reading, parameters, np.geomspace(share * smallest, smallest, SIZES)) for share in _SMALLEST)
+    refits = next((refits for refits in tried if refits), None)
+    if refits is None:
+        return None
+    answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
     try:
-        refits = _refits(rows, reading, parameters, sizes)
-        answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
         accuracy, found = _accuracies(refits, answers, len(rows.fold_numbers), progress)
-    except RequestError:  # a part in which a class lies in one group, or none at all: no curve without it
+    except RequestError:  # inner folds that lose a class, or fewer rows than components: no curve, but a study
+        return None
+    if (np.diff(found) <= 0).any():  # groups so large that two sizes are one
         return None
     curve = fit_learning_curve(found, accuracy)
     last = int(found[-1])
@@ -83,12 +88,21 @@ def learning_json(
     }
 
 
-def _refits(rows: SweepRows, reading: Reading, parameters: Sequence[Parameters], sizes: np.ndarray) -> list[Refit]:
-    """Every size of the first fold, then of the next."""
-    refits = []
+def _refits(
+    rows: SweepRows, reading: Reading, parameters: Sequence[Parameters], sizes: np.ndarray
+) -> list[Refit] | None:
+    """Every size of the first fold, then of the next; None where the smallest lack a class that is to be learned."""
+    refits, groups_needed = [], 2 if PROBES[reading.probe].decides else 1  # to be calibrated on other groups
     for number, fold in enumerate(rows.fold_numbers):
         learning, asked = np.flatnonzero(rows.folds != fold), np.flatnonzero(rows.folds == fold)
-        parts = training_sizes(rows.labels[learning], rows.groups[learning], sizes=sizes, seed=rows.seed + number)
+        labels, groups = rows.labels[learning], rows.groups[learning]
+        try:
+            parts = training_sizes(labels, groups, sizes=sizes.round().astype(np.int64), seed=rows.seed + number)
+        except RequestError:  # fewer rows than one group of each class has
+            return None
+        known = [len(np.unique(groups[parts[0]][labels[parts[0]] == label])) for label in np.unique(labels)]
+        if min(known) < groups_needed:
+            return None
         refits += [
             Refit(rows=rows, reading=reading, parameters=parameters[number], learning=learning[part], asked=asked)
             for part in parts
