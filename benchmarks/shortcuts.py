@@ -1,6 +1,6 @@
 """Are planted shortcuts found, sound collections left alone, wrong labels listed and leaks measured?
 
-    python benchmarks/shortcuts.py                            10 minutes on two cores
+    python benchmarks/shortcuts.py                            half an hour or more on two cores
     python benchmarks/shortcuts.py --data DIR                 real sets too: DIR/kaggle_wbc4_train and DIR/pbc
     python benchmarks/shortcuts.py --clean 4 --simulations 20 a look, in two minutes
 
