@@ -52,6 +52,17 @@ def test_the_temperature_that_drew_the_labels_is_found(temperature):
     assert fit_temperature(told, labels) == pytest.approx(temperature, rel=0.05)
 
 
+@pytest.mark.parametrize("classes", [2, 8])
+def test_probabilities_that_are_right_already_stay_as_they_are(classes):
+    """Of a logistic regression; a floor that neighbours need would take two points of confidence off it."""
+    told = told_of(20_000, sharpness=5.0, classes=classes)
+    labels = (np.random.default_rng(1).random((len(told), 1)) > told.cumsum(axis=1)).sum(axis=1).clip(max=classes - 1)
+    assert PROBES["logistic"].floor < 1e-9 < PROBES["knn"].floor
+    found = scaled(told, fit_temperature(told, labels))
+    np.testing.assert_allclose(found, told, atol=0.02)
+    assert abs(found.max(axis=1).mean() - told.max(axis=1).mean()) < 0.005
+
+
 def test_it_is_the_minimum_of_the_log_loss_with_one_made_up_row():
     told, labels = told_of(200), np.random.default_rng(2).integers(3, size=200)
     labels[:120] = told[:120].argmax(axis=1)
@@ -138,7 +149,8 @@ def test_rows_whose_class_an_inner_fold_had_not_learned_do_not_count():
         answers=np.concatenate([told, np.eye(3)[np.zeros(30, int)]]), labels=np.append(labels, [2] * 30), fair=fair
     )
     asked = told_of(7, seed=3)
-    expected = scaled(asked, fit_temperature(told, labels))
+    floor = PROBES["knn"].floor
+    expected = scaled(asked, fit_temperature(told, labels, floor=floor), floor=floor)
     np.testing.assert_array_equal(calibrated("knn", known, asked, classes=3), expected)
 
 

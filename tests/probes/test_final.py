@@ -127,7 +127,9 @@ def on_the_matrix(kind, vectors, training, *, scaler, components, parameters):
         part = pipeline_of(kind, Training(training.labels[learns], training.groups[learns], training.seed), **options)
         told[tested] = part.fit(vectors[learns], training.labels[learns]).predict_proba(vectors[tested])
     whole = pipeline_of(kind, training, **options).fit(vectors, training.labels)
-    return TemperatureScaled(whole, temperature=fit_temperature(told, training.labels))
+    floor = PROBES[kind].floor
+    temperature = fit_temperature(told, training.labels, floor=floor)
+    return TemperatureScaled(whole, temperature=temperature, floor=floor)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PROBES if kind != "forest"])

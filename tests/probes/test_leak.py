@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfcells.errors import RequestError
-from tfcells.probes.leak import leak_tax, leak_tax_json
+from tfcells.probes.leak import leak_tax, leak_tax_json, no_leak_tax
 from tfcells.probes.reading import usual_reading
 
 
@@ -96,3 +96,22 @@ def test_what_cannot_be_compared_is_refused():
         leak_tax(vectors, np.zeros_like(labels), codes, reading=reading)
     with pytest.raises(RequestError, match=r"Class 1 lies in 3 groups, fewer than the 5 folds: .*Leave the class out"):
         leak_tax(vectors, (codes < 3).astype(np.int64), codes, reading=reading)
+
+
+def test_rows_that_all_come_out_alike_are_no_certainty():
+    labels, codes = np.arange(90) % 3, np.repeat(np.arange(30), 3)
+    labels = labels[codes]
+    found = leak_tax(10.0 * np.eye(3)[labels], labels, codes, reading=usual_reading("knn"), repeats=2)
+    assert (found.random, found.grouped, found.tax.value) == (1.0, 1.0, 0.0)
+    assert -0.3 < found.tax.low < -0.02
+    assert 0.02 < found.tax.high < 0.3
+
+
+def test_the_largest_seed_there_is_serves_every_dealing():
+    assert leak_tax(*copies(), reading=usual_reading("tree"), repeats=3, seed=2**32 - 1).tax is not None
+
+
+def test_what_could_not_be_measured_says_why():
+    found = leak_tax_json(no_leak_tax(usual_reading("knn", ("late",)), np.array([0, 0, 1]), reason="too few"))
+    assert (found["tax"], found["reason"], found["reading"]) == (None, "too few", "late, knn")
+    assert (found["groups"], found["rows_that_share_a_group"]) == (2, 2)

@@ -58,7 +58,9 @@ def fitted_on(features, training, how, space, found):
         )
         told[tested] = part.fit(features[learns], training.labels[learns]).predict_proba(features[tested])
     whole = pipeline_of(how.probe, training, **options).fit(features, training.labels)
-    return TemperatureScaled(whole, temperature=fit_temperature(told, training.labels))
+    floor = PROBES[how.probe].floor
+    temperature = fit_temperature(told, training.labels, floor=floor)
+    return TemperatureScaled(whole, temperature=temperature, floor=floor)
 
 
 @pytest.mark.parametrize("width", [TALL, WIDE])

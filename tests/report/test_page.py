@@ -243,6 +243,9 @@ def test_the_verdict_names_the_best_its_rival_and_its_ties(results):
         "balanced "
         "accuracy on 120 images in 120 groups."
     )
+    nested = percent(results["selection"]["balanced_accuracy"])
+    flattered = f"Being the best of {len(results['probes'])} flatters it; chosen anew in every fold, {nested} are"
+    assert flattered in text
     assert "Colour statistics alone reach" in text
     assert text.endswith("Every other candidate is distinguishably worse.")
     results["probes"][1]["tied_with_best"] = True
@@ -254,6 +257,7 @@ def test_the_verdict_names_the_best_its_rival_and_its_ties(results):
 def test_a_verdict_on_one_candidate_speaks_of_no_other(results):
     results["probes"] = results["probes"][:1]
     assert "candidate" not in verdict(results)
+    assert "flatters" not in verdict(results)
 
 
 def test_the_rival_is_the_best_reader_of_colour_and_never_chance(results):

@@ -50,7 +50,7 @@ def test_the_graph_gives_the_probabilities_of_scikit_learn(kind, classes, seed):
 @pytest.mark.parametrize("temperature", [0.3, 2.5])
 def test_a_temperature_is_in_the_graph(kind, classes, temperature):
     probe, _, unseen = fitted(kind, 5, classes)
-    scaled = TemperatureScaled(probe, temperature=temperature)
+    scaled = TemperatureScaled(probe, temperature=temperature, floor=PROBES[kind].floor)
     np.testing.assert_allclose(stage_of(scaled)(unseen).numpy(), scaled.predict_proba(unseen), atol=1e-9)
 
 

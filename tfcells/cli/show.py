@@ -61,6 +61,24 @@ def print_scores(results: Mapping[str, Any]) -> None:
             f"nested minus {title_of(entry)}, mean of {joined['dealings']} dealings: {value:+.1f} points of balanced "
             f"accuracy ({low:+.1f} to {high:+.1f}), p {p_value} with all baselines counted"
         )
+    _print_trust(results)
+
+
+def _print_trust(results: Mapping[str, Any]) -> None:
+    """The leak tax and what more labels would bring, or why neither is known."""
+    leak, curve = results["leak_tax"], results["learning_curve"]
+    if leak["tax"] is None:
+        print(f"leak tax not measured: {leak['reason']}")
+    else:
+        value, low, high = (100 * leak["tax"][key] for key in ("value", "low", "high"))
+        print(
+            f"leak tax: {value:+.1f} points of accuracy ({low:+.1f} to {high:+.1f}) if folds parted groups, "
+            f"{100 * leak['random_folds']:.1f} against {100 * leak['grouped_folds']:.1f} %"
+        )
+    if curve is None:
+        print("no learning curve: too few images, or groups, to learn from a part of them")
+    else:
+        print(f"learning curve: {curve['half_the_errors']['statement']}")
 
 
 def _nested_row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:

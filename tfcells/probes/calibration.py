@@ -51,7 +51,7 @@ def calibrated(kind: str, known: HeldOut, asked: Answers, *, classes: int) -> Fl
         return probabilities
     if not known.fair.any():  # every inner fold lacks a class: there is nothing to learn from
         return asked
-    probabilities[:, present] = scaled(asked[:, present], _temperature(known, present))
+    probabilities[:, present] = scaled(asked[:, present], _temperature(kind, known, present), floor=PROBES[kind].floor)
     return probabilities
 
 
@@ -76,12 +76,13 @@ def calibrated_probe(kind: str, probe: Any, known: HeldOut) -> Any:
         return model
     if not known.fair.any():
         return probe
-    return TemperatureScaled(probe, temperature=_temperature(known, np.asarray(probe.classes_)))
+    temperature = _temperature(kind, known, np.asarray(probe.classes_))
+    return TemperatureScaled(probe, temperature=temperature, floor=PROBES[kind].floor)
 
 
-def _temperature(known: HeldOut, present: np.ndarray) -> float:
+def _temperature(kind: str, known: HeldOut, present: np.ndarray) -> float:
     told, labels = known.answers[known.fair][:, present], known.labels[known.fair]
-    return fit_temperature(told, np.searchsorted(present, labels))
+    return fit_temperature(told, np.searchsorted(present, labels), floor=PROBES[kind].floor)
 
 
 def _by_sigmoids(known: HeldOut, asked: Answers, present: np.ndarray) -> np.ndarray:

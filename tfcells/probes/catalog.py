@@ -22,6 +22,7 @@ from tfcells.probes.gram import GramPCA
 from tfcells.probes.kernel import linear_support_vectors, support_vectors
 from tfcells.probes.linear import logistic, ridge
 from tfcells.probes.neighbors import nearest_neighbors
+from tfcells.probes.temperature import FLOOR, FLOOR_OF_COUNTS
 from tfcells.probes.tree import forest, tree
 
 Parameters = Mapping[str, Any]
@@ -90,6 +91,7 @@ class ProbeKind:
         scaled: Whether it is fitted on scaled features; thresholds on single features do not see a scale.
         turnable: Whether it reads features through inner products alone, so that a rotation changes nothing.
         linear: Whether what it has learned is a number for each feature and class, or pair of classes.
+        floor: Added to probabilities of its own before a temperature scales them.
     """
 
     build: Callable[[Training, Parameters], Any]
@@ -99,6 +101,7 @@ class ProbeKind:
     scaled: bool = True
     turnable: bool = True
     linear: bool = False
+    floor: float = FLOOR
 
 
 PROBES: Final[Mapping[str, ProbeKind]] = {
@@ -132,11 +135,13 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         build=lambda training, chosen: nearest_neighbors(len(training.labels), **chosen),
         grid={"neighbors": (21, 11, 5)},
         default={"neighbors": 11},
+        floor=FLOOR_OF_COUNTS,
     ),
     "tree": ProbeKind(
         build=lambda training, chosen: tree(training.seed, **chosen),
         grid={"min_samples_leaf": (15, 5)},
         default={"min_samples_leaf": 5},
+        floor=FLOOR_OF_COUNTS,
         scaled=False,
         turnable=False,
     ),
@@ -144,6 +149,7 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         build=lambda training, chosen: forest(training.seed, **chosen),
         grid={"min_samples_leaf": (3, 1)},
         default={"min_samples_leaf": 1},
+        floor=FLOOR_OF_COUNTS,
         scaled=False,
         turnable=False,
     ),

@@ -56,25 +56,26 @@ def learning_json(
     smallest = min(int((rows.folds != fold).sum()) for fold in rows.fold_numbers)
     if smallest < _FEWEST:
         return None
-    tried = (_refits(rows, reading, parameters, np.geomspace(share * smallest, smallest, SIZES)) for share in _SMALLEST)
-    refits = next((refits for refits in tried if refits), None)
-    if refits is None:
+    found = None
+    for share in _SMALLEST:
+        sizes = np.geomspace(share * smallest, smallest, SIZES)
+        refits = _refits(rows, reading, parameters, sizes)
+        if refits is not None:
+            answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
+            found = _accuracies(refits, answers, len(rows.fold_numbers), progress)
+        if found is not None:
+            break
+    if found is None:
         return None
-    answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
-    try:
-        accuracy, found = _accuracies(refits, answers, len(rows.fold_numbers), progress)
-    except RequestError:  # inner folds that lose a class, or fewer rows than components: no curve, but a study
-        return None
-    if (np.diff(found) <= 0).any():  # groups so large that two sizes are one
-        return None
-    curve = fit_learning_curve(found, accuracy)
-    last = int(found[-1])
+    accuracy, taken = found
+    curve = fit_learning_curve(taken, accuracy)
+    last = int(taken[-1])
     now = float(accuracy[:, -1].mean())
     half = labels_needed(curve, min(0.999, 1 - (1 - now) / 2))
     return {
         "points": [
             {"rows": int(size), "accuracy": float(mean)}
-            for size, mean in zip(found, accuracy.mean(axis=0), strict=True)
+            for size, mean in zip(taken, accuracy.mean(axis=0), strict=True)
         ],
         "predicted": [{"rows": size, **interval_json(curve.predict(size))} for size in (2 * last, 10 * last)],
         "limit": 1 - float(curve.asymptote),
@@ -112,12 +113,21 @@ def _refits(
 
 def _accuracies(
     refits: Sequence[Refit], answers: Iterable[Labels], folds: int, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy by fold and size, float64 of shape (folds, sizes), and the mean number of rows of each size."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Accuracy by fold and size, float64 of shape (folds, sizes), and the mean number of rows of each size.
+
+    None where the smallest sizes have fewer rows than components, or inner folds of theirs lose a class, or two sizes
+    are one because groups are large.
+    """
     accuracy = []
     progress("learning curve", 0, len(refits))
-    for refit, said in zip(refits, answers, strict=True):
-        accuracy.append(np.mean(said == refit.rows.labels[refit.asked]))
-        progress("learning curve", len(accuracy), len(refits))
-    taken = np.array([len(refit.learning) for refit in refits]).reshape(folds, -1)
-    return np.array(accuracy).reshape(folds, -1), taken.mean(axis=0).round().astype(np.int64)
+    try:
+        for refit, said in zip(refits, answers, strict=True):
+            accuracy.append(np.mean(said == refit.rows.labels[refit.asked]))
+            progress("learning curve", len(accuracy), len(refits))
+    except RequestError:
+        return None
+    taken = np.array([len(refit.learning) for refit in refits]).reshape(folds, -1).mean(axis=0).round()
+    if (np.diff(taken) <= 0).any():
+        return None
+    return np.array(accuracy).reshape(folds, -1), taken.astype(np.int64)

@@ -18,6 +18,7 @@ from tfcells.progress import Progress, silent
 from tfcells.stats.bootstrap import cluster_bootstrap_rows
 from tfcells.stats.clusters import quantile_of_t
 from tfcells.stats.intervals import Interval
+from tfcells.stats.paired import paired_difference
 
 METHOD: Final = "random minus grouped folds, averaged over dealings; bootstrap over groups, widened by the dealing"
 
@@ -120,7 +121,17 @@ def leak_tax(
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)  # a class without rows has no share to deal
     # Rows that are groups of their own: what splits and calibrates by groups then ignores the real ones.
     arms = (np.arange(len(labels)), number.astype(np.int64))
-    dealings = [_dealt(labels, arm, folds, seed + 1000 * repeat) for repeat in range(repeats) for arm in arms]
+    dealings = [
+        SweepRows(
+            labels=labels,
+            groups=arm,
+            folds=assign_parts(labels, arm, shares=[1 / folds] * folds, seed=seed + 1000 * repeat),
+            classes=int(labels.max()) + 1,
+            seed=seed,
+        )
+        for repeat in range(repeats)
+        for arm in arms
+    ]
     refits = [
         Refit(
             rows=rows,
@@ -149,6 +160,24 @@ def leak_tax(
     )
 
 
+def no_leak_tax(reading: Reading, groups: Groups, *, reason: str) -> LeakTax:
+    """The leak tax that could not be measured, and why."""
+    _, sizes = np.unique(groups, return_counts=True)
+    return LeakTax(
+        reading=reading,
+        parameters={},
+        folds=0,
+        repeats=0,
+        groups=len(sizes),
+        shared=int(sizes[sizes > 1].sum()),
+        random=None,
+        grouped=None,
+        tax=None,
+        per_repeat=np.zeros(0),
+        reason=reason,
+    )
+
+
 def leak_tax_json(leak: LeakTax) -> dict[str, Any]:
     """What was compared, both accuracies, `tax` with its interval or null and the `reason`."""
     return {
@@ -167,13 +196,12 @@ def leak_tax_json(leak: LeakTax) -> dict[str, Any]:
     }
 
 
-def _dealt(labels: Labels, groups: Groups, folds: int, seed: int) -> SweepRows:
-    parts = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=seed)
-    return SweepRows(labels=labels, groups=groups, folds=parts, classes=int(labels.max()) + 1, seed=seed)
-
-
 def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, seed: int) -> Interval:
-    """Interval of the mean difference, see `leak_tax`; [-1, 1] for one group, which says nothing of others."""
+    """Interval of the mean difference, see `leak_tax`; [-1, 1] for one group, which says nothing of others.
+
+    Rows whose differences are all equal do not say that others' are: Tango's interval of as many groups in which
+    nothing differs is put around them.
+    """
 
     def mean(weights: Float64[np.ndarray, "*batch images"]) -> Float64[np.ndarray, "*batch"]:
         return np.asarray(weights @ differences / weights.sum(axis=-1))
@@ -181,9 +209,12 @@ def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, see
     value, repeats = float(differences.mean()), len(per_repeat)
     if len(np.unique(groups)) < 2:
         return Interval(value, -1.0, 1.0)
-    of_groups = Interval(value, value, value)
     if np.ptp(differences) > 0:
         of_groups = cluster_bootstrap_rows(mean, groups, seed=seed)
+    else:
+        nothing = np.zeros(len(differences), dtype=bool)
+        around = paired_difference(nothing, nothing, groups).difference
+        of_groups = Interval(value, value + around.low, value + around.high)
     of_dealing = float(quantile_of_t(repeats - 1) * per_repeat.std(ddof=1) / np.sqrt(repeats))
     low = value - np.hypot(value - of_groups.low, of_dealing)
     high = value + np.hypot(of_groups.high - value, of_dealing)

@@ -2,7 +2,7 @@
 
 Temperature scaling, Guo et al. (2017), On calibration of modern neural networks: logits are divided by a temperature,
 which changes no predicted class. Logits are here the logarithms of the probabilities, as they are for a logistic
-regression; `FLOOR` is added first.
+regression; a floor is added first.
 """
 
 from typing import Any, Final
@@ -14,14 +14,18 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 
 from tfcells.arrays import Float64, Labels, Probabilities
 
-FLOOR: Final = 0.01
-"""Added to every probability before its logarithm is taken. Neighbours and leaves say 0 of a class that none of a few
-rows has; at 1e-12, as scikit-learn has it, such rows alone would set the temperature, and 0.4 would become 0.25."""
+FLOOR_OF_COUNTS: Final = 0.01
+"""Added to probabilities that are shares of a few rows before their logarithm is taken. Neighbours and leaves say 0 of
+a class that none of these has; at 1e-12, as scikit-learn has it, such rows alone would set the temperature, and 0.4
+would become 0.25."""
+
+FLOOR: Final = 1e-12
+"""Added to other probabilities: what was calibrated stays as it is."""
 
 _SHARPEST, _SOFTEST = 0.01, 100.0  # temperatures
 
 
-def fit_temperature(told: Probabilities, labels: Labels) -> float:
+def fit_temperature(told: Probabilities, labels: Labels, *, floor: float = FLOOR) -> float:
     """The temperature at which held-out rows are most likely, with one made-up row beside them.
 
     The made-up row has the mean loss of all rows over all classes, as if its class were unknown. Without it, rows that
@@ -30,11 +34,12 @@ def fit_temperature(told: Probabilities, labels: Labels) -> float:
     Args:
         told: Probabilities of rows that the probe had not seen, one or more.
         labels: Their classes, numbers of columns.
+        floor: `FLOOR`, or `FLOOR_OF_COUNTS`.
 
     Returns:
         Above 1 where the probe was too sure of itself; between 0.01 and 100.
     """
-    logits = np.log(told + FLOOR)
+    logits = np.log(told + floor)
     wanted = logits[np.arange(len(labels)), labels].sum() + logits.mean()
 
     def slope(sharpness: float) -> float:
@@ -48,14 +53,15 @@ def fit_temperature(told: Probabilities, labels: Labels) -> float:
     return _SHARPEST if slope(most) <= 0 else 1 / float(brentq(slope, least, most, xtol=1e-13))
 
 
-def scaled(told: Probabilities, temperature: float) -> Probabilities:
+def scaled(told: Probabilities, temperature: float, *, floor: float = FLOOR) -> Probabilities:
     """Probabilities at a temperature; the highest column, the first of equals, stays the highest.
 
     Args:
         told: float64 of shape (images, classes).
         temperature: Above 0.
+        floor: The one that the temperature was fitted at.
     """
-    found: np.ndarray = softmax(np.log(told + FLOOR) / temperature, axis=1)
+    found: np.ndarray = softmax(np.log(told + floor) / temperature, axis=1)
     rows, highest = np.arange(len(told)), told.argmax(axis=1)
     # What differs by rounding alone may have become equal.
     lost = rows[found.argmax(axis=1) != highest]
@@ -69,17 +75,16 @@ class TemperatureScaled(ClassifierMixin, BaseEstimator):
     Args:
         estimator: Fitted, with `predict_proba`.
         temperature: See `fit_temperature`.
+        floor: The one that it was fitted at.
 
     Attributes:
-        floor: See `FLOOR`.
         classes_: Of the estimator.
     """
 
-    floor = FLOOR
-
-    def __init__(self, estimator: Any, *, temperature: float) -> None:
+    def __init__(self, estimator: Any, *, temperature: float, floor: float = FLOOR) -> None:
         self.estimator = estimator
         self.temperature = temperature
+        self.floor = floor
 
     @property
     def classes_(self) -> np.ndarray:
@@ -88,7 +93,7 @@ class TemperatureScaled(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "images classes"]:
         """Scaled probabilities."""
-        return scaled(self.estimator.predict_proba(X), self.temperature)
+        return scaled(self.estimator.predict_proba(X), self.temperature, floor=self.floor)
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class, which is the estimator's own."""

@@ -103,6 +103,11 @@ def verdict(results: Mapping[str, Any]) -> str:
         f"{percent(best['balanced_accuracy'])} balanced accuracy on {split['train']:,} images in "
         f"{split['train_groups']:,} groups. "
     )
+    if results["selection"] is not None and len(results["probes"]) > 1:
+        text += (
+            f"Being the best of {len(results['probes'])} flatters it; chosen anew in every fold, "
+            f"{percent(results['selection']['balanced_accuracy'])} are to be expected of new images. "
+        )
     if colour is not None:
         text += f"Colour statistics alone reach {percent(colour['balanced_accuracy'])}. "
     tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
@@ -171,7 +176,7 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
             "see audit/audit.json."
         )
     leak = results["leak_tax"]
-    if leak is not None and leak["tax"] is not None and leak["tax"]["low"] > 0:
+    if leak["tax"] is not None and leak["tax"]["low"] > 0:
         found.append(
             f"Leak tax: folds that part groups would have shown {points(leak['tax'])} points more accuracy. Numbers "
             "here are those of whole groups."

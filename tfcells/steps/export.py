@@ -1,6 +1,7 @@
 """The export of a chosen probe: fitted, saved, and held against the Python path on real pictures."""
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,15 @@ def export_inputs(store: FeatureStore, split: Split, final: Mapping[str, object]
         split: Rows by part.
         final: Taps, probe and seed.
     """
-    facts = {"store": store.digest, "split": split.digest, "labels": _labels_digest(store), **final}
+    # Another version may fit or export otherwise, as it may have swept otherwise.
+    versions = {name: importlib.metadata.version(name) for name in ("tfcells", "scikit-learn", "tensorflow")}
+    facts = {
+        "store": store.digest,
+        "split": split.digest,
+        "labels": _labels_digest(store),
+        "versions": versions,
+        **final,
+    }
     return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
 
 

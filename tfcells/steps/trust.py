@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.cues import read_cues
 from tfcells.images.splits import Split
@@ -12,7 +13,7 @@ from tfcells.images.table import ImageTable
 from tfcells.probes.catalog import INNER_FOLDS, Parameters
 from tfcells.probes.gram.columns import ColumnSource, tap_columns
 from tfcells.probes.labels_needed import learning_json
-from tfcells.probes.leak import leak_tax, leak_tax_json
+from tfcells.probes.leak import leak_tax, leak_tax_json, no_leak_tax
 from tfcells.probes.nested import MEMORY
 from tfcells.probes.probabilities import probabilities_json
 from tfcells.probes.review import ReviewList, review_list
@@ -66,27 +67,31 @@ def review_of(sweep: Sweep) -> ReviewList:
 
 def _leak_json(
     features: ColumnSource, sweep: Sweep, *, inner_folds: int, seed: int, workers: int, progress: Progress
-) -> dict[str, Any] | None:
-    """The leak tax of the best candidate; None where a class is one group, which no folds part."""
+) -> dict[str, Any]:
+    """The leak tax of the best candidate, or why there is none: it must not end a study whose numbers stand."""
     rows, best = sweep.rows, sweep.best
     fewest = min(len(np.unique(rows.groups[rows.labels == label])) for label in range(rows.classes))
     if fewest < 2:
-        return None
+        reason = "a class has a single group, which no folds part"
+        return leak_tax_json(no_leak_tax(best.reading, rows.groups, reason=reason))
     images, width = features.shape
-    found = leak_tax(
-        features,
-        rows.labels,
-        rows.groups,
-        reading=best.reading,
-        parameters=_usual(best.parameters),
-        folds=min(5, fewest),
-        # Each dealing of a layer that is too wide to be held reads it again from disk.
-        repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
-        inner_folds=inner_folds,
-        seed=seed,
-        workers=workers,
-        progress=progress,
-    )
+    try:
+        found = leak_tax(
+            features,
+            rows.labels,
+            rows.groups,
+            reading=best.reading,
+            parameters=_usual(best.parameters),
+            folds=min(5, fewest),
+            # Each dealing of a layer that is too wide to be held reads it again from disk.
+            repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
+            inner_folds=inner_folds,
+            seed=seed,
+            workers=workers,
+            progress=progress,
+        )
+    except RequestError as refused:  # e.g. more components than its folds have rows, fewer than those of the sweep
+        found = no_leak_tax(best.reading, rows.groups, reason=str(refused))
     return leak_tax_json(found)
 
 
