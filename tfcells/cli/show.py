@@ -78,7 +78,7 @@ def _print_trust(results: Mapping[str, Any]) -> None:
     if curve is None:
         print("no learning curve: too few images, or groups, to learn from a part of them")
     else:
-        print(f"learning curve: {curve['half_the_errors']['statement']}")
+        print(f"half as many errors: {curve['half_the_errors']['statement']}")
 
 
 def _nested_row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
