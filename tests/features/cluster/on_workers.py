@@ -66,6 +66,43 @@ def killed(cells, folder, ray):
     return {"killed": ended, "after": after}
 
 
+def listening(cells, folder, ray):
+    """Addresses on which processes of this session listen, other than the loopback interface's."""
+    mine = {os.getpid(), *descendants(os.getpid())}
+    sockets = {
+        link.removeprefix("socket:[").rstrip("]")
+        for pid in mine
+        for link in links(Path(f"/proc/{pid}/fd"))
+        if link.startswith("socket:[")
+    }
+    open_to = set()
+    for table, loopback in (("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            local, _, state, *_, inode = line.split()[1:10]
+            if state == "0A" and inode in sockets and local.split(":")[0] not in (loopback, V4_IN_V6):
+                open_to.add(local)
+    return sorted(open_to)
+
+
+V4_IN_V6 = "0000000000000000FFFF00000100007F"
+
+
+def links(folder):
+    found = []
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        try:
+            found.append(os.readlink(entry))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def descendants(pid):
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    below = [int(child) for path in children for child in path.read_text().split()]
+    return below + [deeper for child in below for deeper in descendants(child)]
+
+
 def stopped(cells, folder, ray):
     def stop(stage, done, total):
         if done == 16:
@@ -111,7 +148,7 @@ if __name__ == "__main__":
     table, target, seen = read_folder(Path(sys.argv[1])), Path(sys.argv[2]), {}
     extract(table, REQUEST, into=target / "here")
     with connected(TWO) as module:
-        for scene in (many, killed, stopped, fault, sweep, network):
+        for scene in (many, killed, listening, stopped, fault, sweep, network):
             seen[scene.__name__] = scene(table, target, module)
     seen["ended"] = not module.is_initialized()
     sys.stdout.write(f"{json.dumps(seen)}\n")

@@ -28,7 +28,7 @@ def scenes(cell_folder, tmp_path_factory):
     command = [sys.executable, Path(__file__).with_name("on_workers.py"), cell_folder, folder]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
-    return folder, json.loads(done.stdout.splitlines()[-1])
+    return folder, json.loads(done.stdout)  # and Ray has printed nothing between
 
 
 def content(path):
@@ -77,6 +77,11 @@ def test_a_sweep_on_workers_finds_what_one_process_finds(scenes):
 
 
 @pytest.mark.slow
+def test_nothing_listens_beyond_this_machine(scenes):
+    assert scenes[1]["listening"] == []
+
+
+@pytest.mark.slow
 def test_what_was_started_is_ended(scenes):
     assert scenes[1]["ended"]
 
@@ -89,16 +94,16 @@ def test_a_complete_store_starts_no_worker(cells, tmp_path, monkeypatch):
 
 def test_a_worker_makes_the_shard_of_one_process(cells, tmp_path):
     store = extract(cells, REQUEST, into=tmp_path / "store")
-    shard = ShardWorker(lambda: cells, REQUEST, store.recipe, readable=0).shard(16, 32)
+    shard = ShardWorker(REQUEST, store.recipe, readable=0).shard(lambda: cells, 16, 32)
     assert (shard.stop, shard.failed) == (32, {})
     np.testing.assert_array_equal(shard.arrays["raw"], store.array("raw")[16:32])
 
 
 def test_a_worker_that_cannot_see_the_pictures_says_so(cells):
     table = replace(cells, source=type(cells.source)(Path("/nowhere")))
-    worker = ShardWorker(lambda: table, REQUEST, requested_recipe(REQUEST, cells), readable=3)
+    worker = ShardWorker(REQUEST, requested_recipe(REQUEST, cells), readable=3)
     with pytest.raises(RequestError, match=r"was read by the process that asks, but on .*: cannot be read: .* Put the"):
-        worker.shard(0, 16)
+        worker.shard(lambda: table, 0, 16)
 
 
 class FakeRay:
@@ -111,7 +116,7 @@ class FakeRay:
     def shard(self):
         return self
 
-    def remote(self, start, stop):
+    def remote(self, fetch, start, stop):
         self.given.append((start, stop))
         return start, stop
 
@@ -127,7 +132,7 @@ def test_no_more_than_two_shards_per_worker_wait_to_be_written(monkeypatch):
     first, second = workers = [FakeRay(), FakeRay()]
     rows = iter([(start, start + 2) for start in range(0, 36, 2)])
     written = []
-    for shard in shards._in_order(first, workers, rows, lambda done: None):
+    for shard in shards._in_order(first, workers, dict, rows, lambda done: None):
         assert len(first.given) + len(second.given) - len(written) <= 4
         written.append(shard.stop)
     assert written == list(range(2, 37, 2))

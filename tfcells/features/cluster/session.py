@@ -2,8 +2,9 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, Final
 
 from tfcells.backbones.weights import SEARCH_VARIABLE
@@ -11,10 +12,12 @@ from tfcells.errors import MissingExtraError, RequestError
 from tfcells.features.cluster.cluster import LOCAL, Cluster
 
 _LOOPBACK: Final = "127.0.0.1"
-_QUIET: Final = {
+_SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report to its makers
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its coming default; the present one hides GPUs, and says so
 }
+
+_ALONE: Final = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # or Ray takes 127.0.0.1 for the machine's own address
 
 
 @contextmanager
@@ -28,8 +31,8 @@ def connected(cluster: Cluster) -> Iterator[Any]:
         MissingExtraError: If Ray is not installed.
         RequestError: If there is no cluster at the address, or none can be started.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
+    for name, value in (_SETTINGS | (_ALONE if cluster.address == LOCAL else {})).items():
+        os.environ.setdefault(name, value)  # read when Ray is imported
     try:
         import ray
     except ImportError as missing:
@@ -47,7 +50,8 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     except Exception as fault:  # nearly anything; a plain one where Ray's own processes take over 30 s to come up
         raise RequestError(_why_not(cluster, fault)) from fault
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray prints what it has to say of workers among a program's results
+            yield ray
     finally:
         ray.shutdown()
 

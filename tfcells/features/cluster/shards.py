@@ -1,7 +1,7 @@
 """The driver: shards are given out to workers and come back in order, a few at a time."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,9 +37,10 @@ def shards_on(cluster: Cluster, table: ImageTable, extraction: Extraction) -> It
         shared = ray.put(table)  # once, not once per worker; kept, for workers that are started again
 
         def shards(extractor: Extractor, start: int, stop: int, told: Told) -> Iterator[Shard]:
-            arguments = (partial(ray.get, shared), extraction, extractor.recipe, _readable(table))
+            arguments = (extraction, extractor.recipe, _readable(table))
             started.extend(_start_workers(ray, cluster, arguments))
-            return _in_order(ray, started, _ranges(extractor, start, stop), told)
+            fetch = partial(ray.get, shared)
+            return _in_order(ray, started, fetch, _ranges(extractor, start, stop), told)
 
         try:
             yield shards
@@ -66,7 +67,13 @@ def _start_workers(ray: Any, cluster: Cluster, arguments: tuple[Any, ...]) -> li
     return [actor.remote(*arguments) for _ in range(count)]
 
 
-def _in_order(ray: Any, workers: Sequence[Any], ranges: Iterator[tuple[int, int]], told: Told) -> Iterator[Shard]:
+def _in_order(
+    ray: Any,
+    workers: Sequence[Any],
+    fetch: Callable[[], ImageTable],
+    ranges: Iterator[tuple[int, int]],
+    told: Told,
+) -> Iterator[Shard]:
     waiting: deque[_Waiting] = deque()
     more = True
     while more or waiting:
@@ -76,7 +83,7 @@ def _in_order(ray: Any, workers: Sequence[Any], ranges: Iterator[tuple[int, int]
                 more = False
                 break
             number = _least_busy(ray, waiting, len(workers))
-            waiting.append(_Waiting(rows[1], workers[number].shard.remote(*rows), number))
+            waiting.append(_Waiting(rows[1], workers[number].shard.remote(fetch, *rows), number))
         if waiting:
             yield _made(ray, waiting[0].reference)
             told(waiting.popleft().stop)

@@ -3,7 +3,6 @@
 import os
 import platform
 from collections.abc import Callable
-from functools import cached_property
 
 from tfcells.errors import RequestError
 from tfcells.features.extract import Extraction, feature_maker
@@ -18,36 +17,38 @@ class ShardWorker:
     """Makes shards of a table as `shards_here` does in one process.
 
     Args:
-        table: Gives the pictures when it is called: a table of a million rows is fetched once, by whom it reaches.
         extraction: What to extract.
         recipe: The store's, complete.
         readable: A row that the driver can read; None if it has found none.
     """
 
-    def __init__(
-        self, table: Callable[[], ImageTable], extraction: Extraction, recipe: Recipe, readable: int | None
-    ) -> None:
+    def __init__(self, extraction: Extraction, recipe: Recipe, readable: int | None) -> None:
         # Nothing is opened here: a fault in a constructor would come to the driver as the death of an actor.
-        self.table, self.extraction, self.recipe, self.readable = table, extraction, recipe, readable
+        self.extraction, self.recipe, self.readable = extraction, recipe, readable
+        self._extractor: Extractor | None = None
 
-    @cached_property
-    def extractor(self) -> Extractor:
-        """The network or the hand-made functions, opened at the first shard, and again after a death.
+    def shard(self, table: Callable[[], ImageTable], start: int, stop: int) -> Shard:
+        """The shard of rows `start` to `stop`; network or functions are opened at the first one, and after a death.
+
+        Args:
+            table: Gives the pictures when it is called, which is once: a table may have a million rows.
+            start: First row.
+            stop: Row after the last.
 
         Raises:
             RequestError: If this machine does not see the pictures, or finds other weights.
-            DamageError: If a golden check fails.
+            DamageError: If a golden check fails, or features are not finite.
         """
-        table = self.table()
+        if self._extractor is None:
+            self._extractor = self._open(table())
+        (shard,) = shards_here(self._extractor, start, stop, lambda done: None)
+        return shard
+
+    def _open(self, table: ImageTable) -> Extractor:
         if self.readable is not None:
             _require_pictures(table, self.readable)
         opened: Extractor = feature_maker(self.extraction).reopen(table, self.extraction, self.recipe)
         return opened
-
-    def shard(self, start: int, stop: int) -> Shard:
-        """The shard of rows `start` to `stop`."""
-        (shard,) = shards_here(self.extractor, start, stop, lambda done: None)
-        return shard
 
     def process(self) -> int:
         """The id of the process."""
