@@ -67,7 +67,7 @@ def killed(cells, folder, ray):
 
 
 def listening(cells, folder, ray):
-    """Addresses on which processes of this session listen, other than the loopback interface's."""
+    """On how many addresses of the loopback interface Ray's processes listen, and on which others."""
     mine = {os.getpid(), *descendants(os.getpid())}
     sockets = {
         link.removeprefix("socket:[").rstrip("]")
@@ -75,13 +75,17 @@ def listening(cells, folder, ray):
         for link in links(Path(f"/proc/{pid}/fd"))
         if link.startswith("socket:[")
     }
-    open_to = set()
+    inside, open_to = 0, set()
     for table, loopback in (("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             local, _, state, *_, inode = line.split()[1:10]
-            if state == "0A" and inode in sockets and local.split(":")[0] not in (loopback, V4_IN_V6):
+            if state != "0A" or inode not in sockets:  # not one that listens, or not ours
+                continue
+            if local.split(":")[0] in (loopback, V4_IN_V6):
+                inside += 1
+            else:
                 open_to.add(local)
-    return sorted(open_to)
+    return {"inside": inside, "others": sorted(open_to)}
 
 
 V4_IN_V6 = "0000000000000000FFFF00000100007F"
@@ -91,7 +95,7 @@ def links(folder):
     found = []
     for entry in folder.iterdir() if folder.is_dir() else ():
         try:
-            found.append(os.readlink(entry))
+            found.append(str(entry.readlink()))
         except OSError:  # closed meanwhile
             continue
     return found

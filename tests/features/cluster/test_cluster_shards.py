@@ -78,7 +78,9 @@ def test_a_sweep_on_workers_finds_what_one_process_finds(scenes):
 
 @pytest.mark.slow
 def test_nothing_listens_beyond_this_machine(scenes):
-    assert scenes[1]["listening"] == []
+    seen = scenes[1]["listening"]
+    assert seen["inside"] > 2  # raylet, its registry, this process
+    assert seen["others"] == []
 
 
 @pytest.mark.slow
