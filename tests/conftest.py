@@ -125,7 +125,7 @@ def made_store(
         "backbone": {"name": "tiny", "size": 32, "kernel": "bilinear", "preprocessing": "0" * 64},
         "weights": {"name": "none", "seed": 0, "sha256": "1" * 64},
         "taps": [f"{name}:mean" for name in names],
-        "handcrafted": ["colour"],
+        "handcrafted": {"colour": {"definition": "3" * 64, "shape": [21]}},
         "engine": {"name": "tensorflow", "precision": "float32", "batch_size": 8},
         "dtype": "float32",
         "images": {"count": images, "digest": "2" * 64},

@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Cluster": "tfcells.features.cluster",
     "DamageError": "tfcells.errors",
     "Extraction": "tfcells.features.extract",
     "FeatureStore": "tfcells.features.store",

@@ -21,7 +21,7 @@ class ImagesConfig:
     """What is looked at.
 
     Attributes:
-        root: A folder, an `.npz` file, a `.csv` manifest, or `tfds:<name>`.
+        root: A folder, an `.npz` file, a `.csv` manifest, `tfds:<name>`, or an address such as `s3://bucket/cells`.
         groups: CSV file with the columns `id` and `group`; pictures of one group are never parted.
         class_names: Names for the numbers in an npz file's labels; for folders, the classes to expect.
         folds: Number of cross-validation folds.
@@ -48,6 +48,7 @@ class BackboneConfig:
     size: int | None = None
     batch_size: int = 32
     dtype: str = "float32"
+    handcrafted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

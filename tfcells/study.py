@@ -90,6 +90,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     sweep = probe_layers(
         store,
         split,
+        taps=store.layers,  # only they can be exported
         space=space,
         concatenate=config.probes.concatenate,
         repeats=config.probes.repeats,

@@ -125,6 +125,19 @@ def test_colour_statistics_are_those_of_the_whole_picture(tiny_store, cells):
     np.testing.assert_array_equal(tiny_store.array("colour"), expected)
 
 
+def test_hand_made_features_beside_a_network_are_those_without_one(tiny_store, cells, tmp_path):
+    plans = []
+    both = extract(cells, tiny(handcrafted=("raw", "stain")), into=tmp_path / "both", announce=plans.append)
+    alone = extract(cells, Extraction(handcrafted=("raw", "stain")), into=tmp_path / "alone")
+    assert both.taps == ("raw", "stain", *tiny_store.taps)
+    assert both.layers == tiny_store.taps
+    assert set(plans[0].bytes_by_tap) == {"colour", *both.taps}
+    for key in ("colour", "raw", "stain"):
+        np.testing.assert_array_equal(both.array(key), alone.array(key))
+    for key in tiny_store.taps:
+        np.testing.assert_array_equal(both.array(key), tiny_store.array(key))
+
+
 def test_taps_are_stored_under_their_keys_in_their_shapes(tiny_store):
     assert tiny_store.taps == ("early", "late:mean", "late:max")
     shapes = [tiny_store.array(key).shape for key in tiny_store.taps]

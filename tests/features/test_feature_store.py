@@ -38,7 +38,7 @@ def recipe_of(count, **changes):
     return {
         "backbone": {"name": "tiny", "size": 32},
         "taps": ["early:mean", "early:flatten", "late:none"],
-        "handcrafted": ["colour"],
+        "handcrafted": {"colour": {"definition": "3" * 64, "shape": [21]}},
         "images": {"count": count},
         "dtype": "float32",
     } | changes

@@ -11,6 +11,7 @@ from tfcells.features.plan import plan_of
 RECIPE = {
     "images": {"count": 1000},
     "dtype": "float32",
+    "handcrafted": {},
     "shapes": {"pooled": [1280], "flat": [25088]},
     "backbone": {"size": 224},
     "engine": {"batch_size": 32},

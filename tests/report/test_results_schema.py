@@ -14,6 +14,7 @@ REQUIRED = (
     "data",
     "split",
     "backbone",
+    "handcrafted",
     "probes",
     "best",
     "baselines",

@@ -89,8 +89,9 @@ def _layers(verb: argparse.ArgumentParser) -> None:
 
 
 def _extract(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest or tfds:<name>")
-    verb.add_argument("--backbone", required=True, metavar="B")
+    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest, tfds:<name> or s3://...")
+    verb.add_argument("--backbone", metavar="B", help="e.g. mobilenet_v2; not needed for hand-made features")
+    verb.add_argument("--features", default="", metavar="A,B", help="hand-made: raw, colour, stain, hog, lbp")
     verb.add_argument(
         "--layers", default="", metavar="A,B", help="e.g. out_relu or a:mean,b:flatten; default: the catalog's"
     )
@@ -102,7 +103,17 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dtype", default="float32", help="of the stored features: float32 or float16")
     verb.add_argument("--seed", type=int, default=0, help="of random weights")
     verb.add_argument("--out", metavar="STORE", help="the store to make or to go on with")
+    _add_cluster(verb)
+    verb.add_argument("--workers", type=int, metavar="N", help="of --cluster; default: one per machine or GPU")
     verb.add_argument("--plan", action="store_true", help="print bytes, time and memory, and stop")
+
+
+def _add_cluster(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Ray workers: `local`, or where a cluster runs, e.g. auto (extra: cluster)",
+    )
 
 
 def _audit(verb: argparse.ArgumentParser) -> None:
@@ -139,12 +150,15 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--repeats", type=int, default=1, help="nested choices, each on other outer folds")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--workers", type=int, default=-1, help="processes; default: one per core")
+    _add_cluster(verb)
 
 
 def _map(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
     verb.add_argument("--method", default="tsne", help="pca, tsne or umap (default: tsne)")
-    verb.add_argument("--taps", metavar="A,B", help="default: the last tap of the store")
+    verb.add_argument(
+        "--layers", "--taps", dest="taps", metavar="A,B", help="or hand-made features; default: the last tap"
+    )
     verb.add_argument("--perplexity", type=float, default=30.0)
     verb.add_argument("--max-rows", type=int, default=5000, metavar="N", help="beyond: a stratified sample")
     verb.add_argument("--seed", type=int, default=0)
@@ -153,7 +167,9 @@ def _map(verb: argparse.ArgumentParser) -> None:
 
 def _projector(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
-    verb.add_argument("--taps", metavar="A,B", help="default: the last tap of the store")
+    verb.add_argument(
+        "--layers", "--taps", dest="taps", metavar="A,B", help="or hand-made features; default: the last tap"
+    )
     verb.add_argument("--thumbnail", type=int, default=64, metavar="PIXELS")
     verb.add_argument("--out", required=True, metavar="LOGDIR")
 

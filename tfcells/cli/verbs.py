@@ -150,6 +150,7 @@ def layers(options: Options, _: Overrides) -> int:
 
 def extract(options: Options, _: Overrides) -> int:
     """`tfcells extract DIR`: exit code 1 if some image was quarantined."""
+    from tfcells.features.cluster import Cluster
     from tfcells.features.extract import Extraction, plan_extraction
     from tfcells.features.extract import extract as fill_store
     from tfcells.images.readers import read_images
@@ -158,6 +159,11 @@ def extract(options: Options, _: Overrides) -> int:
         raise RequestError(
             "--out STORE is missing. Name the store to make, or add --plan to see only what it would cost."
         )
+    if options.workers is not None and not options.cluster:
+        raise RequestError("--workers given without --cluster. Add `--cluster local`, or leave it out.")
+    if options.plan and options.cluster:
+        raise RequestError("--plan and --cluster given. A plan is that of this process; leave --cluster out of it.")
+    cluster = Cluster(options.cluster, options.workers) if options.cluster else None
     extraction = Extraction(
         backbone=options.backbone,
         weights=options.weights,
@@ -167,6 +173,7 @@ def extract(options: Options, _: Overrides) -> int:
         batch_size=options.batch_size,
         dtype=options.dtype,
         seed=options.seed,
+        handcrafted=_names(options.features),
     )
     progress = progress_bars(quiet=options.quiet)
     groups = Path(options.groups) if options.groups else None
@@ -180,13 +187,13 @@ def extract(options: Options, _: Overrides) -> int:
             print("\n".join(_plan_lines(plan)))
         return 1 if table.quarantine else 0
     announce = (lambda plan: None) if options.quiet else _say_plan
-    store = fill_store(table, extraction, into=Path(options.out), progress=progress, announce=announce)
+    store = fill_store(table, extraction, into=Path(options.out), progress=progress, announce=announce, cluster=cluster)
     name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
     facts = {
         "store": str(store.path),
         "digest": store.digest,
         "images": len(store.rows.ids),
-        "taps": {key: store.recipe["shapes"][key] for key in store.taps},
+        "taps": {key: list(store.shapes[key]) for key in store.taps},
         "quarantined": [entry._asdict() for entry in store.quarantine],
     }
     if options.json:
@@ -198,6 +205,7 @@ def extract(options: Options, _: Overrides) -> int:
 
 def probe(options: Options, _: Overrides) -> int:
     """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
+    from tfcells.features.cluster import Cluster
     from tfcells.probes.reading import Space
     from tfcells.steps.probe import probe_store
     from tfcells.steps.results import exit_code
@@ -218,6 +226,7 @@ def probe(options: Options, _: Overrides) -> int:
         repeats=options.repeats,
         seed=options.seed,
         workers=options.workers,
+        cluster=Cluster(options.cluster, options.workers if options.workers > 0 else None) if options.cluster else None,
         progress=progress_bars(quiet=options.quiet),
     )
     if options.json:

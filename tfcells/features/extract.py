@@ -1,20 +1,23 @@
 """Fill a store with the features of a table: the request as a recipe, and nothing done that is done already.
 
-TensorFlow is loaded only if rows are missing (`tfcells.features.forward`).
+TensorFlow is loaded only if rows are missing, and only for a backbone (`tfcells.features.forward`).
 """
 
+import importlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from tfcells.backbones.catalog import find_backbone
-from tfcells.backbones.taps import Tap, parse_taps
+from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.backbones.weights import IMAGENET, NONE, find_weights
 from tfcells.errors import RequestError
-from tfcells.features.handcrafted import COLOUR
+from tfcells.features.cluster import Cluster
+from tfcells.features.handcrafted import HANDCRAFTED, find_handcrafted, handcrafted_recipe
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, images_digest
 from tfcells.features.store import FeatureStore, StoreWriter, check_target
@@ -31,7 +34,7 @@ class Extraction:
     """What to extract; the part of a recipe a person writes.
 
     Attributes:
-        backbone: Name in the catalog.
+        backbone: Name in the catalog; None for hand-made features alone.
         weights: Name, file or folder; `none` must be asked for.
         taps: Layers as `layer` or `layer:pooling`; empty for the catalog's early, middle and late taps.
         pooling: For taps that do not name theirs.
@@ -40,9 +43,10 @@ class Extraction:
             beyond rounding, and identical bytes need the same one.
         dtype: Of the stored features.
         seed: Of random weights.
+        handcrafted: Names of hand-made features (`tfcells.features.handcrafted`), whose stores `colour` always joins.
     """
 
-    backbone: str
+    backbone: str | None = None
     weights: str = IMAGENET
     taps: tuple[str, ...] = ()
     pooling: str = "mean"
@@ -50,6 +54,7 @@ class Extraction:
     batch_size: int = 32
     dtype: str = "float32"
     seed: int = 0
+    handcrafted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -58,11 +63,34 @@ class Extraction:
             raise RequestError(f"size = {self.size} given. Expected 32 pixels or more; the catalog's is the default.")
         if self.dtype not in DTYPES:
             raise RequestError(f"dtype {self.dtype!r} given. Expected one of: {', '.join(DTYPES)}.")
-        find_backbone(self.backbone)
-        self.parsed_taps()
+        made = find_handcrafted(self.handcrafted)
+        if self.backbone is None:
+            self._require_no_network()
+        else:
+            find_backbone(self.backbone)
+        for row in made:
+            if row.name in tap_keys(self.parsed_taps()):
+                raise RequestError(
+                    f"{row.name!r} is a layer of {self.backbone} and the name of hand-made features, which a store "
+                    "keeps under one name. Tap another layer."
+                )
+
+    def _require_no_network(self) -> None:
+        """Refuse what only a network could follow."""
+        if not self.handcrafted:
+            raise RequestError(
+                "Neither a backbone nor hand-made features were named. Expected a backbone, or one or more of: "
+                f"{', '.join(HANDCRAFTED)}."
+            )
+        asked = {"taps": self.taps, "size": self.size, "weights": self.weights not in (IMAGENET, NONE)}
+        for name, value in asked.items():
+            if value:
+                raise RequestError(f"{name} given without a backbone. Name the backbone, or leave {name} out.")
 
     def parsed_taps(self) -> tuple[Tap, ...]:
-        """The taps, the catalog's where none is named."""
+        """The taps, the catalog's where none is named; none without a backbone."""
+        if self.backbone is None:
+            return ()
         return parse_taps(self.taps or find_backbone(self.backbone).taps, pooling=self.pooling)
 
 
@@ -70,11 +98,37 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
     """The recipe as far as it is known without loading the network.
 
     Keys: `format`; `backbone` (name, size, kernel, preprocessing digest); `weights` (name, sha256 of the file,
-    seed of random ones); `taps` (`layer:pooling`); `handcrafted`; `engine` (name, precision, batch_size);
-    `dtype`; `images` (count, digest); `versions`. Extraction adds the `shapes` by tap and the `golden`
-    fingerprint.
+    seed of random ones); `taps` (`layer:pooling`); `handcrafted` (definition and shape by name); `engine` (name,
+    precision, batch_size); `dtype`; `images` (count, digest); `versions`. Extraction adds the `shapes` by tap and
+    the `golden` fingerprint. Without a backbone, `backbone` and `weights` are None, `taps`, `shapes` and `golden`
+    empty.
     """
-    row = find_backbone(extraction.backbone)
+    network = _no_network() if extraction.backbone is None else _network(extraction, extraction.backbone)
+    packages = ("numpy", "pillow") if extraction.backbone is None else ("keras", "numpy", "pillow", "tensorflow")
+    return {
+        "format": FORMAT,
+        **network,
+        "handcrafted": handcrafted_recipe(extraction.handcrafted),
+        "dtype": extraction.dtype,
+        "engine": {**network["engine"], "batch_size": extraction.batch_size},
+        "images": {"count": len(table), "digest": images_digest(table)},
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def _no_network() -> dict[str, Any]:
+    return {
+        "backbone": None,
+        "weights": None,
+        "taps": [],
+        "shapes": {},
+        "golden": {},
+        "engine": {"name": "numpy", "precision": "float32"},
+    }
+
+
+def _network(extraction: Extraction, backbone: str) -> dict[str, Any]:
+    row = find_backbone(backbone)
     size = row.size if extraction.size is None else extraction.size
     found = find_weights(row.name, extraction.weights)
     weights: dict[str, object] = {"name": found.name}
@@ -82,9 +136,7 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
         weights["sha256"] = found.sha256
     if found.name == NONE:
         weights["seed"] = extraction.seed
-    taps = extraction.parsed_taps()
     return {
-        "format": FORMAT,
         "backbone": {
             "name": row.name,
             "size": size,
@@ -92,12 +144,8 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
             "preprocessing": row.preprocessing_digest(size),
         },
         "weights": weights,
-        "taps": [str(tap) for tap in taps],
-        "handcrafted": [COLOUR],
-        "engine": {"name": "tensorflow", "precision": "float32", "batch_size": extraction.batch_size},
-        "dtype": extraction.dtype,
-        "images": {"count": len(table), "digest": images_digest(table)},
-        "versions": {package: importlib.metadata.version(package) for package in ("keras", "numpy", "tensorflow")},
+        "taps": [str(tap) for tap in extraction.parsed_taps()],
+        "engine": {"name": "tensorflow", "precision": "float32"},
     }
 
 
@@ -108,25 +156,28 @@ def extract(
     into: str | Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    cluster: Cluster | None = None,
 ) -> FeatureStore:
     """Extract the features of a table into a store, or resume or reopen one of the same recipe.
 
     Args:
         table: The pictures.
-        extraction: Backbone, weights, taps.
+        extraction: Backbone, weights, taps, hand-made features.
         into: Folder of the store; made if it does not exist.
         progress: Told how far the extraction is.
         announce: Told the plan before the first row; not called where nothing is missing.
+        cluster: Ray workers that make the missing rows; this process by default. The store is the same.
 
     Returns:
         The complete store.
 
     Raises:
-        UnknownNameError: If the backbone, a layer or a pooling is unknown; nothing was written.
+        UnknownNameError: If a layer of the backbone is unknown; nothing was written.
         MissingWeightsError: If the weights are not to be had; nothing was written.
         StaleStoreError: If `into` holds a store of another recipe; nothing was written.
         RequestError: If the disk has no room for it; nothing was written.
-        DamageError: If the golden check of the weights fails.
+        DamageError: If the golden check of the weights fails, or workers die again and again.
+        MissingExtraError: If a cluster is asked for and Ray is not installed.
     """
     into = Path(into)
     wanted = requested_recipe(extraction, table)
@@ -137,9 +188,22 @@ def extract(
         with StoreWriter.open(into, recipe=existing.recipe, table=table):
             pass  # labels and groups may have changed since; the features have not
         return FeatureStore(into, recipe=wanted)
-    from tfcells.features.forward import extract_rows
+    fill = partial(
+        feature_maker(extraction).extract_rows,
+        table,
+        extraction,
+        wanted=wanted,
+        into=into,
+        progress=progress,
+        announce=announce,
+    )
+    if cluster is None:
+        fill()
+    else:
+        from tfcells.features.cluster.shards import shards_on
 
-    extract_rows(table, extraction, wanted=wanted, into=into, progress=progress, announce=announce)
+        with shards_on(cluster, table, extraction) as shards:
+            fill(shards=shards)
     return FeatureStore(into, recipe=wanted)
 
 
@@ -148,16 +212,22 @@ def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Pa
 
     Args:
         table: The pictures.
-        extraction: Backbone, weights, taps.
+        extraction: Backbone, weights, taps, hand-made features.
         into: The store to be made or gone on with; without one, a new store in the working directory.
     """
     place = None if into is None else Path(into)
     wanted = requested_recipe(extraction, table)
     if place is not None:
         check_target(place, wanted)
-    from tfcells.features.forward import prepare
+    plan: Plan = feature_maker(extraction).prepare(table, extraction, wanted=wanted, into=place).plan
+    return plan
 
-    return prepare(table, extraction, wanted=wanted, into=place).plan
+
+def feature_maker(extraction: Extraction) -> Any:
+    """The module that makes what is asked for; only that with a network loads TensorFlow."""
+    return importlib.import_module(
+        "tfcells.features.measured" if extraction.backbone is None else "tfcells.features.forward"
+    )
 
 
 def complete_recipe(

@@ -1,11 +1,9 @@
 """The forward pass: batches through a cut model into a store's shards."""
 
-import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import keras
 import numpy as np
@@ -15,18 +13,17 @@ from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.golden import check_fingerprint, fingerprint, golden_picture, known_fingerprints
 from tfcells.backbones.open import OpenBackbone, open_backbone
 from tfcells.backbones.preprocess import resize_images
-from tfcells.errors import DamageError
+from tfcells.errors import DamageError, RequestError
 from tfcells.features.extract import Extraction, complete_recipe
-from tfcells.features.handcrafted import COLOUR, colour_statistics
+from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shard_rows, shards_here
+from tfcells.features.handcrafted import find_handcrafted, measure_all, parted
+from tfcells.features.measured import seconds_to_measure
 from tfcells.features.plan import Plan, plan_of
 from tfcells.features.recipe import Recipe
-from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
+from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
-
-_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
-_SHARD_BATCHES: Final = 16
 
 
 class Engine:
@@ -56,7 +53,10 @@ def open_engine(extraction: Extraction) -> tuple[OpenBackbone, Engine]:
 
     Raises:
         DamageError: If weights that tfcells knows do not give the activations it knows.
+        RequestError: If the extraction names no backbone.
     """
+    if extraction.backbone is None:
+        raise RequestError("The extraction names no backbone: there is no network to open. Expected one.")
     backbone = open_backbone(
         extraction.backbone, weights=extraction.weights, size=extraction.size, seed=extraction.seed
     )
@@ -92,35 +92,46 @@ def extract_rows(
     into: Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    shards: Shards = shards_here,
 ) -> None:
     """Extract the rows a store lacks; see `tfcells.features.extract.extract`."""
     prepared = prepare(table, extraction, wanted=wanted, into=into)
-    announce(prepared.plan)
-    prepared.plan.require_room(into)
-    started = time.perf_counter()
-    with StoreWriter.open(into, recipe=prepared.recipe, table=table) as writer:
-        first = writer.rows_done
-        _fill(writer, table, prepared, progress)
-        seconds = time.perf_counter() - started
-        writer.finish(
-            {
-                "images": len(table) - first,
-                "seconds": round(seconds, 2),
-                "images_per_second": round((len(table) - first) / seconds, 2),
-                "host": platform.node(),
-                "processor": platform.processor() or platform.machine(),
-            }
-        )
+    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce)
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """Everything that is known before the first row: the network, the whole recipe, the plan."""
+class NetworkFeatures:
+    """Features of the pictures of a table, by a network and by hand; an `Extractor`.
 
+    Attributes:
+        table: The pictures.
+        backbone: The network.
+        engine: The network cut at its taps.
+        recipe: Of the store.
+    """
+
+    table: ImageTable
     backbone: OpenBackbone
     engine: Engine
     recipe: Recipe
-    plan: Plan
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Features of rows `start` to `stop`, batch by batch; see `tfcells.features.filling.Extractor`."""
+        made = find_handcrafted(tuple(self.recipe["handcrafted"]))
+        for batch in image_batches(
+            self.table,
+            resize=lambda pixels: resize_images(pixels, size=self.backbone.size, kernel=self.backbone.row.kernel),
+            size=self.backbone.size,
+            batch_size=self.recipe["engine"]["batch_size"],
+            start=start,
+            stop=stop,
+            measure=measure_all(made),
+        ):
+            yield Batch(
+                ids=tuple(id.decode() for id in batch["id"].numpy()),
+                reasons=tuple(reason.decode() for reason in batch["reason"].numpy()),
+                features={**self.engine(batch["pixels"]), **parted(batch["measured"].numpy(), made)},
+            )
 
 
 def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
@@ -145,75 +156,35 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
         recipe,
         into=Path() if into is None else into,
         rows_done=rows_done,
-        images_per_second=_measured_rate(engine, backbone.size, extraction.batch_size),
+        images_per_second=1
+        / (_measured_seconds(engine, backbone.size, extraction.batch_size) + seconds_to_measure(recipe)),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(backbone, engine, recipe, plan)
+    return Prepared(NetworkFeatures(table, backbone, engine, recipe), plan)
 
 
-def _measured_rate(engine: Engine, size: int, batch_size: int) -> float:
-    """Images per second of the network; decoding runs beside it on all but the smallest networks."""
+def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> NetworkFeatures:
+    """Open what `prepare` has opened elsewhere, in another process or on another machine.
+
+    Raises:
+        RequestError: If other weights are found under the same name.
+        DamageError: If a golden check fails, that of the weights or that of the recipe.
+    """
+    backbone, engine = open_engine(extraction)
+    if backbone.sha256 != recipe["weights"]["sha256"]:
+        raise RequestError(
+            f"The weights {recipe['weights']['name']!r} of {backbone.row.name} have SHA-256 {backbone.sha256} here, "
+            f"{recipe['weights']['sha256']} was expected. Put the same file on every machine."
+        )
+    check_fingerprint(golden(engine), recipe["golden"], whose="this machine, against that of the recipe,")
+    return NetworkFeatures(table, backbone, engine, recipe)
+
+
+def _measured_seconds(engine: Engine, size: int, batch_size: int) -> float:
+    """Seconds the network takes for one picture; decoding runs beside it on all but the smallest networks."""
     batch = np.broadcast_to(golden_picture()[:1, :1], (batch_size, size, size, 3))
     engine(batch)  # traces the function for this shape
     started = time.perf_counter()
     engine(batch)
-    return batch_size / (time.perf_counter() - started)
-
-
-def shard_rows(recipe: Recipe) -> int:
-    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
-    numbers = sum(int(np.prod(shape)) for shape in recipe["shapes"].values())
-    batch = int(recipe["engine"]["batch_size"])
-    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
-    return batch * max(1, min(_SHARD_BATCHES, batches))
-
-
-def _fill(writer: StoreWriter, table: ImageTable, prepared: Prepared, progress: Progress) -> None:
-    backbone, engine, recipe = prepared.backbone, prepared.engine, prepared.recipe
-    batches = image_batches(
-        table,
-        resize=lambda pixels: resize_images(pixels, size=backbone.size, kernel=backbone.row.kernel),
-        size=backbone.size,
-        batch_size=recipe["engine"]["batch_size"],
-        start=writer.rows_done,
-        measure=colour_statistics,
-    )
-    per_shard = shard_rows(recipe)
-    shard = _Shard(recipe["dtype"])
-    done = writer.rows_done
-    progress("extracting", done, len(table))
-    for batch in batches:
-        shard.add(batch, engine(batch["pixels"]))
-        done = min(done + recipe["engine"]["batch_size"], len(table))
-        if done - writer.rows_done >= per_shard or done == len(table):
-            writer.append(shard.arrays(), stop=done, failed=shard.failed)
-            shard = _Shard(recipe["dtype"])
-        progress("extracting", done, len(table))
-
-
-class _Shard:
-    """Features of the rows since the last commit."""
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-        self.failed: dict[str, str] = {}
-        self._parts: dict[str, list[np.ndarray]] = {}
-
-    def add(self, batch: Mapping[str, tf.Tensor], features: Mapping[str, np.ndarray]) -> None:
-        ids = [id.decode() for id in batch["id"].numpy()]
-        reasons = [reason.decode() for reason in batch["reason"].numpy()]
-        self.failed |= {id: reason for id, reason in zip(ids, reasons, strict=True) if reason}
-        good = np.array([bool(id) and not reason for id, reason in zip(ids, reasons, strict=True)])
-        for key, output in {**features, COLOUR: batch["measured"].numpy()}.items():
-            with np.errstate(over="ignore"):  # what does not fit float16 becomes infinite, and is named below
-                rows = output[good].astype(np.float32 if key == COLOUR else self.dtype)
-            if not np.isfinite(rows).all():
-                raise DamageError(
-                    f"Features at tap {key!r} of a picture in the batch from {ids[0]} are not finite as {rows.dtype}: "
-                    "the weights are damaged, or float16 is too small for them (use float32)."
-                )
-            self._parts.setdefault(key, []).append(rows)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {key: np.concatenate(parts) for key, parts in self._parts.items()}
+    return (time.perf_counter() - started) / batch_size

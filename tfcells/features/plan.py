@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tfcells.errors import RequestError
-from tfcells.features.recipe import Recipe
+from tfcells.features.recipe import Recipe, stored_dtype, stored_shapes
 
-_BESIDE = 250  # bytes per image beside its taps: the colour statistics, a line of rows.csv
+_BESIDE = 166  # bytes per image beside its features: a line of rows.csv
 _SPARE = 1.05  # records, headers and file-system blocks come on top
 
 
@@ -20,7 +20,7 @@ class Plan:
 
     Attributes:
         rows: Images still to be extracted.
-        bytes_by_tap: Bytes on disk of all images, by tap key.
+        bytes_by_tap: Bytes on disk of all images, by tap key, hand-made features among them.
         bytes_missing: Bytes still to be written.
         bytes_free: Bytes free where the store lies.
         seconds: Expected time for the rows still missing, from the rate measured on this machine.
@@ -51,10 +51,12 @@ def plan_of(
 ) -> Plan:
     """Work out a plan from a complete recipe and a measured rate."""
     count = int(recipe["images"]["count"])
-    width = np.dtype(recipe["dtype"]).itemsize
-    per_image = {key: width * int(np.prod(shape)) for key, shape in recipe["shapes"].items()}
+    per_image = {
+        key: stored_dtype(recipe, key).itemsize * int(np.prod(shape)) for key, shape in stored_shapes(recipe).items()
+    }
     missing = count - rows_done
-    size, batch = int(recipe["backbone"]["size"]), int(recipe["engine"]["batch_size"])
+    size = 0 if recipe["backbone"] is None else int(recipe["backbone"]["size"])
+    batch = int(recipe["engine"]["batch_size"])
     folder = next(parent for parent in [into, *into.parents, Path()] if parent.exists())
     return Plan(
         rows=missing,

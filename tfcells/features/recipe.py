@@ -3,12 +3,28 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from tfcells.images.table import ImageTable
 
 Recipe = Mapping[str, Any]
 """JSON object; see `tfcells.features.extract.requested_recipe` for its keys."""
+
+COLOUR: Final = "colour"
+"""Name of the colour statistics, which every store has."""
+
+
+def stored_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """Shape of one picture's features by key, hand-made ones first."""
+    made = {name: facts["shape"] for name, facts in recipe["handcrafted"].items()}
+    return {key: tuple(shape) for key, shape in {**made, **recipe["shapes"]}.items()}
+
+
+def stored_dtype(recipe: Recipe, key: str) -> np.dtype:
+    """What a feature is stored as: the colour statistics, to which all is compared, are never rounded."""
+    return np.dtype(np.float32 if key == COLOUR else recipe["dtype"])
 
 
 def images_digest(table: ImageTable) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 
 from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.errors import DamageError, RequestError, StaleStoreError, UnknownNameError
-from tfcells.features.recipe import Recipe, canonical_json, differences
+from tfcells.features.recipe import COLOUR, Recipe, canonical_json, differences, stored_shapes
 from tfcells.features.rows import Rows, read_quarantine, read_rows, write_quarantine, write_rows
 from tfcells.features.shards import check_shard, read_shards, remove_leftovers, write_shard
 from tfcells.features.table import FeatureTable
@@ -98,8 +98,22 @@ class FeatureStore:
 
     @property
     def taps(self) -> tuple[str, ...]:
+        """Keys of the features that are compared: hand-made ones that were asked for, then the layers in order.
+
+        The colour statistics, with which all are compared, are among them only where there is nothing else.
+        """
+        asked = [name for name in self.recipe["handcrafted"] if name != COLOUR]
+        return (*asked, *self.layers) or (COLOUR,)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
         """Keys of the deep features, in order."""
         return tuple(self.tap_of)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one picture's features, by key."""
+        return stored_shapes(self.recipe)
 
     @cached_property
     def digest(self) -> str:
@@ -131,7 +145,7 @@ class FeatureStore:
         """Features of one tap, or of several side by side, as a matrix with its rows.
 
         Args:
-            keys: Taps as in `taps`, or `colour` for the hand-made colour statistics.
+            keys: Taps as in `taps`, or `colour` for the colour statistics.
         """
         keys = (keys,) if isinstance(keys, str) else tuple(keys)
         if not keys:
@@ -161,7 +175,7 @@ class FeatureStore:
             check_shard(path, record)
 
     def _file_of(self, key: str) -> str:
-        known = (*self.taps, *self.recipe["handcrafted"])
+        known = (*self.layers, *self.recipe["handcrafted"])
         if key not in known:
             raise UnknownNameError(f"tap of {self.path}", key, known)
         return f"{_stem(key, self.tap_of)}.npy"
@@ -218,8 +232,8 @@ class StoreWriter:
 
 
 def taps_of(recipe: Recipe) -> dict[str, Tap]:
-    """The taps of a recipe by their keys, in order."""
-    taps = parse_taps(recipe["taps"])
+    """The taps of a recipe by their keys, in order; none where all features are hand-made."""
+    taps = parse_taps(recipe["taps"]) if recipe["taps"] else ()
     return dict(zip(tap_keys(taps), taps, strict=True))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcells.arrays import Float32, Pixels
-from tfcells.images.decode import BadImageError, pixel_digest
+from tfcells.images.checked import read_measured
+from tfcells.images.decode import BadImageError
 from tfcells.images.table import ImageTable
 
 _PREFETCHED: Final = 2  # batches decoded ahead of the network
@@ -51,18 +52,12 @@ def image_batches(
         blank = np.zeros(width, dtype=np.float32)
         if row >= stop:
             return b"", _NOTHING, b"", blank
-        id = table.ids[int(row)]
+        id = table.ids[int(row)].encode()
         try:
-            pixels = table.source.read(id)
-            if pixel_digest(pixels) != table.digests[int(row)]:
-                return id.encode(), _NOTHING, b"its pixels changed after it was first read", blank
-            return id.encode(), pixels, b"", blank if measure is None else measure(pixels)
+            pixels, measured = read_measured(table, int(row), (lambda pixels: blank) if measure is None else measure)
+            return id, pixels, b"", measured
         except BadImageError as fault:
-            reason = str(fault) or "cannot be read"  # an empty reason would mean that all is well
-        # Whatever a reader may raise concerns one row; the run goes on and names it.
-        except Exception as fault:
-            reason = f"cannot be read: {type(fault).__name__}: {fault}"
-        return id.encode(), _NOTHING, reason.encode("utf-8", "backslashreplace"), blank
+            return id, _NOTHING, str(fault).encode("utf-8", "backslashreplace"), blank
 
     @tf.autograph.experimental.do_not_convert  # there is no control flow in it
     def prepare(row: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -34,6 +34,21 @@ class _Seen:
     height: int
 
 
+def classed_candidates(ids: Sequence[str]) -> tuple[list[Candidate], list[Quarantined]]:
+    """Candidates from paths below a root: the first folder is the class, unless all lie in one flat folder.
+
+    Returns:
+        The candidates, and files beside class folders, which have no class.
+    """
+    in_classes = any("/" in id for id in ids)
+    beside = [id for id in ids if in_classes and "/" not in id]
+    kept = (id for id in ids if not in_classes or "/" in id)
+    return (
+        [Candidate(id, label=id.split("/")[0] if in_classes else None) for id in kept],
+        [Quarantined(id, "lies beside the class folders; move it into one") for id in beside],
+    )
+
+
 def inspect_candidates(
     candidates: Sequence[Candidate],
     source: PixelSource,

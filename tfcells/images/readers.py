@@ -18,7 +18,8 @@ import numpy as np
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.images.arrays_on_disk import open_npz_member
 from tfcells.images.decode import SUFFIXES
-from tfcells.images.inspect import Candidate, inspect_candidates
+from tfcells.images.inspect import Candidate, classed_candidates, inspect_candidates
+from tfcells.images.remote import is_remote, read_remote
 from tfcells.images.sources import ArraySource, FolderSource
 from tfcells.images.table import ImageTable, Quarantined
 from tfcells.progress import Progress, silent
@@ -35,10 +36,10 @@ def read_images(
     groups: str | Path | None = None,
     progress: Progress = silent,
 ) -> ImageTable:
-    """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest or `tfds:<name>`.
+    """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest, `tfds:<name>` or a remote folder.
 
     Args:
-        root: Where the pictures are.
+        root: Where the pictures are; a remote folder is any address that fsspec knows, e.g. `s3://bucket/cells`.
         class_names: Names of the classes in the order of the numbers in an npz file's labels; for any
             other source, the classes to expect (another one is an error).
         groups: A CSV file with the columns `id` and `group`, joined to the groups the source itself knows.
@@ -52,12 +53,14 @@ def read_images(
         from tfcells.images.tfds_reader import read_tfds
 
         table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, progress=progress)
+    elif is_remote(root):
+        table = read_remote(str(root), class_names=class_names, progress=progress)
     else:
         path = Path(root)
         if not path.exists():
             raise RequestError(
                 f"No such file or folder: {path}. Expected a folder of images, an .npz file, a .csv manifest "
-                "or tfds:<name>."
+                "tfds:<name> or an address such as s3://bucket/folder."
             )
         if path.is_dir():
             table = read_folder(path, class_names=class_names, progress=progress)
@@ -88,15 +91,9 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
         raise EmptyDataError(_why_empty(root, others, closed))
     if others:
         _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
-    in_classes = any("/" in id for id in found)
-    candidates, left_out = [], closed
-    for id in found:
-        if in_classes and "/" not in id:
-            left_out.append(Quarantined(id, "lies beside the class folders; move it into one"))
-        else:
-            candidates.append(Candidate(id, label=id.split("/")[0] if in_classes else None))
+    candidates, beside = classed_candidates(found)
     return inspect_candidates(
-        candidates, FolderSource(root), class_names=class_names, quarantine=left_out, progress=progress
+        candidates, FolderSource(root), class_names=class_names, quarantine=[*closed, *beside], progress=progress
     )
 
 

@@ -19,8 +19,24 @@ def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarr
     Returns:
         float32 of shape (height, width, 3) in [0, 255], not rounded.
     """
-    channels = [Image.fromarray(pixels[:, :, channel].astype(np.float32)) for channel in range(3)]
-    return np.stack([np.asarray(channel.resize((width, height), _TRIANGLE)) for channel in channels], axis=-1)
+    planes = (pixels[:, :, channel].astype(np.float32) for channel in range(3))
+    return np.stack([resize_plane(plane, height=height, width=width) for plane in planes], axis=-1)
+
+
+def resize_plane(
+    plane: Float32[np.ndarray, "rows columns"], *, height: int, width: int
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """Resize one channel, with the same kernel."""
+    return np.asarray(Image.fromarray(plane).resize((width, height), _TRIANGLE))
+
+
+def shrink(pixels: Pixels, *, longest: int) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Shrink a picture whose longer side exceeds `longest` pixels to that, rounded; any other is left as it is."""
+    excess = max(pixels.shape[:2]) / longest
+    if excess <= 1:
+        return pixels
+    height, width = (max(1, round(extent / excess)) for extent in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), _TRIANGLE))
 
 
 def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> UInt8[np.ndarray, "{side} {side} 3"]:

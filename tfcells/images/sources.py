@@ -13,7 +13,8 @@ import numpy as np
 from tfcells.arrays import Pixels
 from tfcells.images.decode import MAX_PIXELS, BadImageError, decode_image
 
-_MAX_BYTES: Final = 6 * MAX_PIXELS + 2**20  # uncompressed 16-bit RGB of the largest picture, and its header
+MAX_BYTES: Final = 6 * MAX_PIXELS + 2**20  # uncompressed 16-bit RGB of the largest picture, and its header
+"""A larger file is refused unread."""
 
 
 @runtime_checkable
@@ -46,8 +47,8 @@ class FolderSource:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise BadImageError("not a regular file")
-            if status.st_size > _MAX_BYTES:
-                raise BadImageError(f"{status.st_size:,} bytes, larger than the limit of {_MAX_BYTES:,} bytes")
+            if status.st_size > MAX_BYTES:
+                raise BadImageError(f"{status.st_size:,} bytes, larger than the limit of {MAX_BYTES:,} bytes")
             return path.read_bytes()
         except OSError as fault:
             raise BadImageError(f"cannot be read: {fault.strerror or fault}") from fault

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 
 from tfcells.arrays import Ids
 from tfcells.errors import RequestError
-from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import Split, assign_parts, check_seed
 from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
@@ -35,7 +35,7 @@ class Sweep:
 
     Attributes:
         candidates: Best first.
-        baselines: Chance and colour statistics, judged on the same rows.
+        baselines: Chance, colour statistics and other hand-made features beside the candidates, on the same rows.
         selections: The nested choice, once for each dealing of outer folds, that of the split first; none where
             inner folds were not asked for.
         space: What was tried.
@@ -78,6 +78,7 @@ def probe_layers(
     store: FeatureStore,
     split: Split,
     *,
+    taps: Sequence[str] | None = None,
     space: Space | None = None,
     concatenate: bool = True,
     repeats: int = 1,
@@ -96,11 +97,14 @@ def probe_layers(
     Args:
         store: Features.
         split: Folds by id; only rows marked `train` are used.
+        taps: Keys of the features to compare; all that the store was made for by default. Hand-made features that
+            are not among them stand beside them as baselines.
         space: What is tried; standardised features, no reduction and the default probes where it is missing.
         concatenate: Whether all taps side by side are candidates too.
         repeats: How often the nested choice is made: beyond once, on outer folds dealt anew from `seed` + 1, 2, ...
         seed: For whatever probes draw, and for inner folds.
-        workers: Processes; the answer does not depend on them.
+        workers: Processes, or tasks at a time on whatever `joblib.parallel_config` names; the answer does not depend
+            on them.
         memory: Bytes for features or matrices in each process.
         checkpoints: Folder for finished folds; a sweep that was stopped goes on from there.
         progress: Told how far the sweep is.
@@ -113,9 +117,11 @@ def probe_layers(
     """
     space = space or Space()
     check_seed(seed)
-    tapsets: list[TapSet] = [(tap,) for tap in store.taps]
-    if concatenate and len(store.taps) > 1:
-        tapsets.append(store.taps)
+    compared = store.taps if taps is None else tuple(taps)
+    tapsets: list[TapSet] = [(tap,) for tap in compared]
+    if concatenate and len(compared) > 1:
+        tapsets.append(compared)
+    beside: list[TapSet] = [(name,) for name in store.recipe["handcrafted"] if name not in compared]
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
     dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
     tasks = [
@@ -131,20 +137,22 @@ def probe_layers(
             memory=memory,
         )
         for number, dealing in enumerate(dealings)
-        for taps in ([*tapsets, (COLOUR,)] if number == 0 else tapsets)
+        for taps in ([*tapsets, *beside] if number == 0 else tapsets)
         for fold in dealing.fold_numbers
     ]
     answers = _answer(tasks, checkpoints, workers, progress)
     found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
         found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
-    colour = _judge(found[0][(COLOUR,)], rows, space, store.pooling_of((COLOUR,)))
-    deep = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
-    deep.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
-    candidates, baselines = compared_with_best(deep, [chance(rows), *colour], rows)
+    judged, baselines = (
+        [entry for taps in sets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
+        for sets in (tapsets, beside)
+    )
+    judged.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
+    candidates, compared_baselines = compared_with_best(judged, [chance(rows), *baselines], rows)
     return Sweep(
         candidates=candidates,
-        baselines=baselines,
+        baselines=compared_baselines,
         selections=_selections(found, tapsets, dealings, space),
         space=space,
         class_names=classes,
@@ -231,7 +239,9 @@ def _answer(
     tasks: Sequence[_Task], checkpoints: Path | None, workers: int, progress: Progress
 ) -> Iterator[list[FoldAnswers]]:
     progress("probing", 0, len(tasks))
-    answers = Parallel(n_jobs=workers, return_as="generator")(delayed(task.run)(checkpoints) for task in tasks)
+    backend, _ = get_active_backend()  # of `joblib.parallel_config`; Ray's gives all answers at once
+    kind = "generator" if backend.supports_return_generator else "list"
+    answers = Parallel(n_jobs=workers, return_as=kind)(delayed(task.run)(checkpoints) for task in tasks)
     for number, answer in enumerate(answers, 1):
         yield answer
         progress("probing", number, len(tasks))

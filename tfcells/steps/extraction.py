@@ -15,4 +15,5 @@ def extraction_of(config: StudyConfig) -> Extraction:
         batch_size=config.backbone.batch_size,
         dtype=config.backbone.dtype,
         seed=config.seed,
+        handcrafted=config.backbone.handcrafted,
     )

@@ -1,4 +1,4 @@
-"""Hand-made features, kept in the same stores as deep ones. Colour statistics are the baseline to beat."""
+"""Colour statistics, the baseline to beat: what colours a picture has, and nothing about where."""
 
 from typing import Final
 
@@ -6,10 +6,7 @@ import numpy as np
 
 from tfcells.arrays import Float32, Pixels
 
-COLOUR: Final = "colour"
-"""Name of the colour statistics in a store."""
-
-_QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def colour_statistics(pixels: Pixels) -> Float32[np.ndarray, "21"]:
@@ -27,5 +24,5 @@ def colour_statistics(pixels: Pixels) -> Float32[np.ndarray, "21"]:
         mean = float(counts @ levels) / total
         variance = float(counts @ (levels - mean) ** 2) / total
         cumulated = np.cumsum(counts) / total
-        numbers += [mean, variance**0.5, *np.searchsorted(cumulated, _QUANTILES).tolist()]
+        numbers += [mean, variance**0.5, *np.searchsorted(cumulated, QUANTILES).tolist()]
     return np.array(numbers, dtype=np.float32)
