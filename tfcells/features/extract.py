@@ -14,6 +14,9 @@ from tfcells.backbones.catalog import find_backbone
 from tfcells.backbones.taps import Tap, parse_taps
 from tfcells.backbones.weights import IMAGENET, NONE, find_weights
 from tfcells.errors import RequestError
+from tfcells.features.engines.contract import AUTO
+from tfcells.features.engines.machine import prefer_onednn
+from tfcells.features.engines.table import check_names
 from tfcells.features.handcrafted import COLOUR
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, images_digest
@@ -40,6 +43,9 @@ class Extraction:
             beyond rounding, and identical bytes need the same one.
         dtype: Of the stored features.
         seed: Of random weights.
+        engine: `tensorflow`, `openvino` or `onnxruntime`; `auto` takes the one that an existing store was begun with,
+            else the first of a fixed table that fits this machine and answers as TensorFlow does in float32.
+        precision: `float32`, `bfloat16` or `float16`; `auto` likewise.
     """
 
     backbone: str
@@ -50,6 +56,8 @@ class Extraction:
     batch_size: int = 32
     dtype: str = "float32"
     seed: int = 0
+    engine: str = AUTO
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -58,6 +66,7 @@ class Extraction:
             raise RequestError(f"size = {self.size} given. Expected 32 pixels or more; the catalog's is the default.")
         if self.dtype not in DTYPES:
             raise RequestError(f"dtype {self.dtype!r} given. Expected one of: {', '.join(DTYPES)}.")
+        check_names(self.engine, self.precision)
         find_backbone(self.backbone)
         self.parsed_taps()
 
@@ -70,9 +79,9 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
     """The recipe as far as it is known without loading the network.
 
     Keys: `format`; `backbone` (name, size, kernel, preprocessing digest); `weights` (name, sha256 of the file,
-    seed of random ones); `taps` (`layer:pooling`); `handcrafted`; `engine` (name, precision, batch_size);
-    `dtype`; `images` (count, digest); `versions`. Extraction adds the `shapes` by tap and the `golden`
-    fingerprint.
+    seed of random ones); `taps` (`layer:pooling`); `handcrafted`; `engine` (batch_size; name and precision where
+    they are not `auto`); `dtype`; `images` (count, digest); `versions`. Extraction adds the `shapes` by tap, the
+    engine's choice, versions and parity, and its `golden` fingerprint.
     """
     row = find_backbone(extraction.backbone)
     size = row.size if extraction.size is None else extraction.size
@@ -83,6 +92,7 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
     if found.name == NONE:
         weights["seed"] = extraction.seed
     taps = extraction.parsed_taps()
+    named = {"name": extraction.engine, "precision": extraction.precision}
     return {
         "format": FORMAT,
         "backbone": {
@@ -94,7 +104,10 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
         "weights": weights,
         "taps": [str(tap) for tap in taps],
         "handcrafted": [COLOUR],
-        "engine": {"name": "tensorflow", "precision": "float32", "batch_size": extraction.batch_size},
+        "engine": {
+            **{key: value for key, value in named.items() if value != AUTO},
+            "batch_size": extraction.batch_size,
+        },
         "dtype": extraction.dtype,
         "images": {"count": len(table), "digest": images_digest(table)},
         "versions": {package: importlib.metadata.version(package) for package in ("keras", "numpy", "tensorflow")},
@@ -108,6 +121,7 @@ def extract(
     into: str | Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
 ) -> FeatureStore:
     """Extract the features of a table into a store, or resume or reopen one of the same recipe.
 
@@ -117,6 +131,7 @@ def extract(
         into: Folder of the store; made if it does not exist.
         progress: Told how far the extraction is.
         announce: Told the plan before the first row; not called where nothing is missing.
+        budget: Bytes that the whole store may take on disk.
 
     Returns:
         The complete store.
@@ -125,8 +140,9 @@ def extract(
         UnknownNameError: If the backbone, a layer or a pooling is unknown; nothing was written.
         MissingWeightsError: If the weights are not to be had; nothing was written.
         StaleStoreError: If `into` holds a store of another recipe; nothing was written.
-        RequestError: If the disk has no room for it; nothing was written.
-        DamageError: If the golden check of the weights fails.
+        RequestError: If the disk has no room for it, the budget is too small, or no engine fits; nothing was written.
+        DamageError: If the golden check of the weights fails, or the disk is full before the end; what is written
+            is kept, and the same call goes on.
     """
     into = Path(into)
     wanted = requested_recipe(extraction, table)
@@ -137,9 +153,10 @@ def extract(
         with StoreWriter.open(into, recipe=existing.recipe, table=table):
             pass  # labels and groups may have changed since; the features have not
         return FeatureStore(into, recipe=wanted)
+    prefer_onednn()
     from tfcells.features.forward import extract_rows
 
-    extract_rows(table, extraction, wanted=wanted, into=into, progress=progress, announce=announce)
+    extract_rows(table, extraction, wanted=wanted, into=into, progress=progress, announce=announce, budget=budget)
     return FeatureStore(into, recipe=wanted)
 
 
@@ -155,17 +172,19 @@ def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Pa
     wanted = requested_recipe(extraction, table)
     if place is not None:
         check_target(place, wanted)
+    prefer_onednn()
     from tfcells.features.forward import prepare
 
     return prepare(table, extraction, wanted=wanted, into=place).plan
 
 
 def complete_recipe(
-    wanted: Recipe, *, sha256: str, shapes: Mapping[str, Sequence[int]], golden: object
+    wanted: Recipe, *, sha256: str, shapes: Mapping[str, Sequence[int]], golden: object, engine: Mapping[str, object]
 ) -> dict[str, Any]:
     """Add to a request what only the opened network knows."""
     return {
         **wanted,
+        "engine": {**wanted["engine"], **engine},
         "weights": {**wanted["weights"], "sha256": sha256},
         "shapes": {key: list(shape) for key, shape in shapes.items()},
         "golden": golden,

@@ -1,58 +1,42 @@
-"""The forward pass: batches through a cut model into a store's shards."""
+"""The forward pass: batches through an engine into a store's shards."""
 
+import errno
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.golden import check_fingerprint, fingerprint, golden_picture, known_fingerprints
 from tfcells.backbones.open import OpenBackbone, open_backbone
-from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError
+from tfcells.features.engines.choose import Workbench, choose_engine, reopen_engine
+from tfcells.features.engines.contract import Engine
 from tfcells.features.extract import Extraction, complete_recipe
 from tfcells.features.handcrafted import COLOUR, colour_statistics
 from tfcells.features.plan import Plan, plan_of
 from tfcells.features.recipe import Recipe
 from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
-from tfcells.images.batches import image_batches
+from tfcells.images.batches import PictureBatch, image_batches
+from tfcells.images.resize import RESIZERS
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
 _SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
 _SHARD_BATCHES: Final = 16
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Engine:
-    """A cut model as one traced function: uint8 or float RGB batch in, dict of float32 features out.
-
-    Traced once for one batch shape; `keras.Model.predict` per batch would rebuild its function and cost a third
-    of the speed, calling the model eagerly two thirds.
-
-    Args:
-        model: From `cut_backbone`.
-    """
-
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
-        self._function = tf.function(
-            lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False
-        )
-
-    def __call__(self, pixels: np.ndarray | tf.Tensor) -> dict[str, np.ndarray]:
-        """(batch, height, width, 3) in [0, 255] to arrays of shape (batch, ...) by tap key."""
-        outputs = self._function(tf.cast(pixels, tf.float32))
-        return {key: output.numpy() for key, output in outputs.items()}
-
-
-def open_engine(extraction: Extraction) -> tuple[OpenBackbone, Engine]:
-    """Open a backbone, hold its known golden check, cut it at the taps.
+def open_checked(extraction: Extraction) -> OpenBackbone:
+    """Open a backbone and hold its known golden check, in TensorFlow's float32.
 
     Raises:
         DamageError: If weights that tfcells knows do not give the activations it knows.
@@ -62,26 +46,28 @@ def open_engine(extraction: Extraction) -> tuple[OpenBackbone, Engine]:
     )
     known = known_fingerprints().get(backbone.sha256)
     if known is not None and backbone.size == backbone.row.size:
-        check_fingerprint(
-            golden(Engine(cut_backbone(backbone))), known, whose=f"{backbone.row.name} {backbone.weights}"
-        )
-    return backbone, Engine(cut_backbone(backbone, extraction.parsed_taps()))
+        check_fingerprint(golden(cut_backbone(backbone)), known, whose=f"{backbone.row.name} {backbone.weights}")
+    return backbone
 
 
-def golden(engine: Engine) -> dict[str, list[float]]:
-    """The engine's fingerprint of the golden picture.
+def golden(model: keras.Model) -> dict[str, list[float]]:
+    """The fingerprint of the golden picture, by a cut model that resizes it itself.
 
     Raises:
         DamageError: If it is not finite; no store may begin with such weights.
     """
-    found = fingerprint(engine(golden_picture()[None]))
-    for key, values in found.items():
-        if not np.isfinite(values).all():
-            raise DamageError(
-                f"Activations of the fixed picture at tap {key!r} are not finite: the weights are damaged. "
-                "Expected finite numbers; fetch the weights again."
-            )
-    return found
+    outputs = model(golden_picture()[None], training=False)
+    return _finite(fingerprint({key: output.numpy() for key, output in outputs.items()}))
+
+
+def engine_golden(engine: Engine, *, kernel: str) -> dict[str, list[float]]:
+    """An engine's own fingerprint of the golden picture: what a store keeps and compares when it is gone on with.
+
+    Raises:
+        DamageError: If it is not finite.
+    """
+    small = RESIZERS[kernel](golden_picture(), height=engine.size, width=engine.size)
+    return _finite(fingerprint(engine(small[None])))
 
 
 def extract_rows(
@@ -92,13 +78,15 @@ def extract_rows(
     into: Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
 ) -> None:
     """Extract the rows a store lacks; see `tfcells.features.extract.extract`."""
     prepared = prepare(table, extraction, wanted=wanted, into=into)
     announce(prepared.plan)
+    prepared.plan.require_budget(budget)
     prepared.plan.require_room(into)
     started = time.perf_counter()
-    with StoreWriter.open(into, recipe=prepared.recipe, table=table) as writer:
+    with _disk_full_said(into), StoreWriter.open(into, recipe=prepared.recipe, table=table) as writer:
         first = writer.rows_done
         _fill(writer, table, prepared, progress)
         seconds = time.perf_counter() - started
@@ -124,41 +112,37 @@ class Prepared:
 
 
 def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
-    """Open the network, check it, complete the recipe, measure the rate; nothing is written.
+    """Open the network, check it, choose its engine, complete the recipe, measure the rate; nothing is written.
 
     Raises:
-        StaleStoreError: If the store in `into` was made with other weights of the same name.
+        StaleStoreError: If the store in `into` was made with other weights of the same name, or another version.
         DamageError: If a golden check fails, that of the weights or that of the store in `into`.
+        RequestError: If no engine fits the request.
     """
-    backbone, engine = open_engine(extraction)
-    found = golden(engine)
-    shapes = {key: tuple(output.shape[1:]) for key, output in engine.model.output.items()}
-    recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found)
-    rows_done = 0
-    if into is not None and (into / "recipe.json").is_file():
-        stored = FeatureStore(into)
+    stored = FeatureStore(into) if into is not None and (into / "recipe.json").is_file() else None
+    backbone = open_checked(extraction)
+    workbench = Workbench(backbone, extraction.parsed_taps(), batch_size=extraction.batch_size)
+    if stored is None:
+        choice = choose_engine(workbench, engine=extraction.engine, precision=extraction.precision)
+    else:
+        choice = reopen_engine(workbench, stored.recipe["engine"])
+    found = engine_golden(choice.engine, kernel=backbone.row.kernel)
+    timed, shapes = _timed(choice.engine)
+    recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found, engine=choice.facts)
+    if stored is not None:
         # Equal within the tolerance: the store's identity stays what it was.
-        recipe, rows_done = {**recipe, "golden": stored.recipe["golden"]}, stored.rows_done
-        require_recipe(into, stored.recipe, recipe)  # other weights may have come under the same name
+        recipe = {**recipe, "golden": stored.recipe["golden"]}
+        require_recipe(stored.path, stored.recipe, recipe)  # other weights may have come under the same name
         check_fingerprint(found, recipe["golden"], whose=f"the weights that {into} was made with")
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
-        rows_done=rows_done,
-        images_per_second=_measured_rate(engine, backbone.size, extraction.batch_size),
+        rows_done=0 if stored is None else stored.rows_done,
+        images_per_second=timed,
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(backbone, engine, recipe, plan)
-
-
-def _measured_rate(engine: Engine, size: int, batch_size: int) -> float:
-    """Images per second of the network; decoding runs beside it on all but the smallest networks."""
-    batch = np.broadcast_to(golden_picture()[:1, :1], (batch_size, size, size, 3))
-    engine(batch)  # traces the function for this shape
-    started = time.perf_counter()
-    engine(batch)
-    return batch_size / (time.perf_counter() - started)
+    return Prepared(backbone, choice.engine, recipe, plan)
 
 
 def shard_rows(recipe: Recipe) -> int:
@@ -169,27 +153,93 @@ def shard_rows(recipe: Recipe) -> int:
     return batch * max(1, min(_SHARD_BATCHES, batches))
 
 
+class ShardQueue:
+    """Writes shards in a thread of its own: while one is written the next is filled, and no more than that.
+
+    A disk slower than the network makes the network wait, not the memory grow.
+
+    Args:
+        write: Commits one shard; called as `StoreWriter.append`.
+    """
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self._write = write
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._pending: Future[None] | None = None
+
+    def put(self, arrays: Mapping[str, np.ndarray], *, stop: int, failed: Mapping[str, str]) -> None:
+        """Hand over a shard, when the one before is on disk; raises what went wrong with that."""
+        self.wait()
+        self._pending = self._pool.submit(self._write, arrays, stop=stop, failed=failed)
+
+    def wait(self) -> None:
+        """Wait until everything is on disk; raises what went wrong."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Let the thread end; a shard that is being written is finished."""
+        self._pool.shutdown()
+
+
 def _fill(writer: StoreWriter, table: ImageTable, prepared: Prepared, progress: Progress) -> None:
-    backbone, engine, recipe = prepared.backbone, prepared.engine, prepared.recipe
+    recipe, engine = prepared.recipe, prepared.engine
+    done = committed = writer.rows_done
     batches = image_batches(
         table,
-        resize=lambda pixels: resize_images(pixels, size=backbone.size, kernel=backbone.row.kernel),
-        size=backbone.size,
-        batch_size=recipe["engine"]["batch_size"],
-        start=writer.rows_done,
+        resize=partial(RESIZERS[prepared.backbone.row.kernel], height=engine.size, width=engine.size),
+        size=engine.size,
+        batch_size=engine.batch_size,
+        start=done,
         measure=colour_statistics,
     )
     per_shard = shard_rows(recipe)
-    shard = _Shard(recipe["dtype"])
-    done = writer.rows_done
+    shard, queue = _Shard(recipe["dtype"]), ShardQueue(writer.append)
     progress("extracting", done, len(table))
-    for batch in batches:
-        shard.add(batch, engine(batch["pixels"]))
-        done = min(done + recipe["engine"]["batch_size"], len(table))
-        if done - writer.rows_done >= per_shard or done == len(table):
-            writer.append(shard.arrays(), stop=done, failed=shard.failed)
-            shard = _Shard(recipe["dtype"])
-        progress("extracting", done, len(table))
+    with closing(queue), closing(batches):
+        for batch in batches:
+            shard.add(batch, engine(batch.pixels))
+            done = min(done + engine.batch_size, len(table))
+            if done - committed >= per_shard or done == len(table):
+                queue.put(shard.arrays(), stop=done, failed=shard.failed)
+                shard, committed = _Shard(recipe["dtype"]), done
+            progress("extracting", done, len(table))
+        queue.wait()
+
+
+@contextmanager
+def _disk_full_said(into: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in _FULL:
+            raise
+        raise DamageError(
+            f"The disk of {into} took no more ({fault.strerror}). Whole shards are kept; make room, and the same "
+            "command goes on from there."
+        ) from fault
+
+
+def _timed(engine: Engine) -> tuple[float, dict[str, tuple[int, ...]]]:
+    """Images per second of the network, and the shape of each tap; decoding runs beside it."""
+    batch = np.zeros((engine.batch_size, engine.size, engine.size, 3), dtype=np.float32)
+    batch[:] = golden_picture()[0, 0]
+    engine(batch)  # the first pass prepares what the later ones use
+    started = time.perf_counter()
+    outputs = engine(batch)
+    rate = engine.batch_size / (time.perf_counter() - started)
+    return rate, {key: output.shape[1:] for key, output in outputs.items()}
+
+
+def _finite(found: dict[str, list[float]]) -> dict[str, list[float]]:
+    for key, values in found.items():
+        if not np.isfinite(values).all():
+            raise DamageError(
+                f"Activations of the fixed picture at tap {key!r} are not finite: the weights are damaged. "
+                "Expected finite numbers; fetch the weights again."
+            )
+    return found
 
 
 class _Shard:
@@ -200,18 +250,15 @@ class _Shard:
         self.failed: dict[str, str] = {}
         self._parts: dict[str, list[np.ndarray]] = {}
 
-    def add(self, batch: Mapping[str, tf.Tensor], features: Mapping[str, np.ndarray]) -> None:
-        ids = [id.decode() for id in batch["id"].numpy()]
-        reasons = [reason.decode() for reason in batch["reason"].numpy()]
-        self.failed |= {id: reason for id, reason in zip(ids, reasons, strict=True) if reason}
-        good = np.array([bool(id) and not reason for id, reason in zip(ids, reasons, strict=True)])
-        for key, output in {**features, COLOUR: batch["measured"].numpy()}.items():
+    def add(self, batch: PictureBatch, features: Mapping[str, np.ndarray]) -> None:
+        self.failed |= {id: reason for id, reason in zip(batch.ids, batch.reasons, strict=True) if reason}
+        for key, output in {**features, COLOUR: batch.measured}.items():
             with np.errstate(over="ignore"):  # what does not fit float16 becomes infinite, and is named below
-                rows = output[good].astype(np.float32 if key == COLOUR else self.dtype)
+                rows = output[batch.good].astype(np.float32 if key == COLOUR else self.dtype)
             if not np.isfinite(rows).all():
                 raise DamageError(
-                    f"Features at tap {key!r} of a picture in the batch from {ids[0]} are not finite as {rows.dtype}: "
-                    "the weights are damaged, or float16 is too small for them (use float32)."
+                    f"Features at tap {key!r} of a picture in the batch from {batch.ids[0]} are not finite as "
+                    f"{rows.dtype}: the weights are damaged, or float16 is too small for them (use float32)."
                 )
             self._parts.setdefault(key, []).append(rows)
 
