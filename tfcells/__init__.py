@@ -22,6 +22,7 @@ _HOME = {
     "TfcellsError": "tfcells.errors",
     "audit": "tfcells.images.audit",
     "audit_images": "tfcells.steps.audit",
+    "bench": "tfcells.features.bench",
     "build_projector": "tfcells.steps.maps",
     "cut": "tfcells.backbones.cut",
     "cut_backbone": "tfcells.backbones.cut",

@@ -39,7 +39,10 @@ class ImagesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """What it is looked at with; see `tfcells.features.extract.Extraction`."""
+    """What it is looked at with; see `tfcells.features.extract.Extraction`.
+
+    Here the engine is TensorFlow in float32, which is what an export computes with; of another one no export is made.
+    """
 
     name: str = "mobilenet_v2"
     weights: str = "imagenet"
@@ -49,6 +52,8 @@ class BackboneConfig:
     batch_size: int = 32
     dtype: str = "float32"
     handcrafted: tuple[str, ...] = ()
+    engine: str = "tensorflow"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

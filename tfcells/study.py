@@ -23,7 +23,7 @@ from tfcells.probes.sweep import Sweep, deal_outer_folds, probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.report.page import write_report
 from tfcells.steps.audit import audit_images, audited_groups
-from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export
+from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export, why_no_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail, draw_map
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
@@ -201,7 +201,11 @@ def _export(
     results: dict[str, Any],
     source: PixelSource,
     out: Path,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    refusal = why_no_export(store)
+    if refusal is not None:
+        _log.warning("export: none is made. %s", refusal)
+        return None
     chosen = chosen_json(final, seed=config.seed)
     inputs = export_inputs(store, split, chosen)
     card = current_card(out / "export", inputs=inputs)

@@ -25,7 +25,11 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_folder
 
 CAFFE = Preprocessing("bgr", (1.0,) * 3, (-103.939, -116.779, -123.68))
-MOBILENET = Extraction(backbone="mobilenet_v2", weights="none", size=96, taps=("block_6_expand_relu",), batch_size=8)
+REFERENCE = {"engine": "tensorflow", "precision": "float32"}
+"""Named, so that these tests say the same whatever else is installed; `test_engine_choice.py` has the others."""
+MOBILENET = Extraction(
+    backbone="mobilenet_v2", weights="none", size=96, taps=("block_6_expand_relu",), batch_size=8, **REFERENCE
+)
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -50,7 +54,7 @@ def tiny_row():
 def tiny(**changes):
     """A request for it; `batch_size=1` makes shards of sixteen rows, so that 36 cells are three."""
     taps = ("early:flatten", "late", "late:max")
-    return Extraction(**({"backbone": "tiny", "weights": "none", "taps": taps, "batch_size": 5} | changes))
+    return Extraction(**({"backbone": "tiny", "weights": "none", "taps": taps, "batch_size": 5, **REFERENCE} | changes))
 
 
 class Troubled:
@@ -117,7 +121,7 @@ def test_a_row_holds_what_the_network_says_of_its_picture(tiny_store, cells):
     for row in (0, 17, 35):
         answers = model(cells.source.read(cells.ids[row])[None])
         for key, answer in answers.items():
-            np.testing.assert_allclose(tiny_store.array(key)[row], answer[0], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(tiny_store.array(key)[row], answer[0], rtol=1e-4, atol=1e-3)
 
 
 def test_colour_statistics_are_those_of_the_whole_picture(tiny_store, cells):
@@ -131,7 +135,7 @@ def test_hand_made_features_beside_a_network_are_those_without_one(tiny_store, c
     alone = extract(cells, Extraction(handcrafted=("raw", "stain")), into=tmp_path / "alone")
     assert both.taps == ("raw", "stain", *tiny_store.taps)
     assert both.layers == tiny_store.taps
-    assert set(plans[0].bytes_by_tap) == {"colour", *both.taps}
+    assert set(plans[0].taps) == {"colour", *both.taps}
     for key in ("colour", "raw", "stain"):
         np.testing.assert_array_equal(both.array(key), alone.array(key))
     for key in tiny_store.taps:
@@ -229,6 +233,8 @@ def test_changed_images_make_a_store_stale(tiny_store, cell_folder, cells, tmp_p
         ({"seed": 1}, "weights.seed is 0"),
         ({"size": 48}, "backbone.size is 32"),
         ({"batch_size": 6}, "engine.batch_size is 5"),
+        ({"engine": "openvino"}, "engine.name is tensorflow in the store, openvino was asked for"),
+        ({"precision": "bfloat16"}, "engine.precision is float32 in the store, bfloat16 was asked for"),
         ({"dtype": "float16"}, "dtype is float32"),
         ({"backbone": "mobilenet_v2"}, "backbone.name is tiny"),
     ],
@@ -282,6 +288,12 @@ def test_weights_that_tfcells_knows_must_answer_as_it_knows_at_their_own_size(ce
         assert not (tmp_path / "store").exists()
     else:
         assert extract(cells, extraction, into=tmp_path / "store").complete
+
+
+def test_a_budget_that_is_too_small_is_refused_and_nothing_written(cells, tmp_path):
+    with pytest.raises(RequestError, match=r"would take [\d,]+ bytes, the budget is 1,000\. The largest tap is early"):
+        extract(cells, tiny(), into=tmp_path / "store", budget=1000)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_without_room_is_refused_and_nothing_written(cells, tmp_path, monkeypatch):
@@ -339,7 +351,7 @@ def test_a_folder_of_something_else_is_left_alone(cells, cell_folder):
 def test_a_plan_writes_nothing_and_tells_what_will_be_on_disk(cells, tmp_path):
     planned = plan_extraction(cells, tiny(), into=tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
-    assert (planned.rows, planned.bytes_by_tap["late:max"]) == (36, 36 * 12 * 4)
+    assert (planned.rows, planned.taps["late:max"].bytes) == (36, 36 * 12 * 4)
     store = extract(cells, tiny(), into=tmp_path / "store")
     assert planned.bytes_missing == pytest.approx(size_of(store.path), rel=0.1)
 
@@ -393,6 +405,8 @@ def test_features_too_large_for_half_precision_are_refused(cells, tmp_path):
     [
         ({"batch_size": 0}, "batch_size = 0 given. Expected 1 or more"),
         ({"size": 31}, "size = 31 given. Expected 32 pixels or more"),
+        ({"engine": "opnvino"}, "Unknown engine 'opnvino'. Did you mean 'openvino'"),
+        ({"precision": "float64"}, "Unknown precision 'float64'. Did you mean 'float16'"),
         ({"dtype": "float64"}, "dtype 'float64' given. Expected one of: float32, float16"),
         ({"backbone": "tinny"}, "Did you mean 'tiny'"),
         ({"pooling": "avg", "taps": ("early",)}, "Unknown pooling 'avg'"),

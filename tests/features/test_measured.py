@@ -100,8 +100,8 @@ def test_half_precision_spares_the_colour_statistics(cells, store, tmp_path):
 
 def test_the_plan_counts_them(cells, tmp_path):
     planned = plan_extraction(cells, Extraction(handcrafted=("hog",)), into=tmp_path / "store")
-    assert planned.bytes_by_tap == {"colour": 36 * 21 * 4, "hog": 36 * 44_100 * 4}
-    assert planned.bytes_missing > sum(planned.bytes_by_tap.values())
+    assert {key: tap.bytes for key, tap in planned.taps.items()} == {"colour": 36 * 21 * 4, "hog": 36 * 44_100 * 4}
+    assert planned.bytes_missing > sum(tap.bytes for tap in planned.taps.values())
     assert planned.images_per_second > 0
     assert not (tmp_path / "store").exists()
 

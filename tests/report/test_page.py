@@ -61,6 +61,14 @@ def write(tmp_path, maps):
     return written
 
 
+def test_a_study_without_an_export_says_why(write, results):
+    engine = {**results["store"]["engine"], "name": "openvino"}
+    page = Page(write({**results, "export": None, "store": {**results["store"], "engine": engine}}))
+    assert not page.wrong
+    assert "None was made: the features are of openvino in float32" in page.text
+    assert "saved_model.load" not in page.text
+
+
 def numbers_in(value):
     if isinstance(value, dict):
         return [number for inner in value.values() for number in numbers_in(inner)]

@@ -72,6 +72,20 @@ def test_a_study_without_a_holdout_or_with_one_layer_is_valid(results):
     check({**results, "holdout": None, "concatenation": None})
 
 
+def test_a_study_by_another_engine_has_no_export_and_says_how_far_its_features_are(results):
+    engine = {
+        "name": "openvino",
+        "precision": "float32",
+        "batch_size": 32,
+        "version": "2026.4",
+        "device": "cpu",
+        "parity": {"late": {"cosine": 0.99999, "relative_error": 1e-6}},
+    }
+    check({**results, "export": None, "store": {**results["store"], "engine": engine}})
+    with pytest.raises(ValidationError):
+        check({**results, "store": {**results["store"], "engine": {**engine, "device": "abacus"}}})
+
+
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_missing_key_is_found(probe_results, key):
     del probe_results[key]

@@ -102,6 +102,9 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--batch-size", type=int, default=32, metavar="N")
     verb.add_argument("--dtype", default="float32", help="of the stored features: float32 or float16")
     verb.add_argument("--seed", type=int, default=0, help="of random weights")
+    verb.add_argument("--engine", default="auto", metavar="E", help="auto, tensorflow, openvino or onnxruntime")
+    verb.add_argument("--precision", default="auto", metavar="P", help="auto, float32, bfloat16 or float16")
+    verb.add_argument("--budget", metavar="BYTES", help="refuse a store larger than this, e.g. 20GB")
     verb.add_argument("--out", metavar="STORE", help="the store to make or to go on with")
     _add_cluster(verb)
     verb.add_argument("--workers", type=int, metavar="N", help="of --cluster; default: one per machine or GPU")
@@ -114,6 +117,19 @@ def _add_cluster(verb: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="Ray workers: `local`, or where a cluster runs, e.g. auto (extra: cluster)",
     )
+
+
+def _bench(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest or s3://...")
+    verb.add_argument("--backbone", required=True, metavar="B")
+    verb.add_argument("--layers", default="", metavar="A,B", help="default: the catalog's")
+    verb.add_argument("--pooling", default="mean", metavar="P")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help="name, file or folder; none must be asked for")
+    verb.add_argument("--size", type=int, metavar="PIXELS")
+    verb.add_argument("--batch-size", type=int, default=32, metavar="N")
+    verb.add_argument("--seed", type=int, default=0, help="of random weights")
+    verb.add_argument("--count", type=int, default=256, metavar="N", help="images to measure with (default: 256)")
+    verb.add_argument("--repeats", type=int, default=3, metavar="N", help="turns, of which the median counts")
 
 
 def _audit(verb: argparse.ArgumentParser) -> None:
@@ -192,6 +208,7 @@ _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] 
     "split": ("a stratified split that parts no group, as a file", _split),
     "layers": ("what a backbone can be tapped at: names, shapes, parameters, bytes per image", _layers),
     "extract": ("features of a folder of images into a store; prints the plan first", _extract),
+    "bench": ("how fast each installed engine is here, and whether the table of engines is right", _bench),
     "probe": ("how well the features of a store tell classes apart, with intervals", _probe),
     "map": ("coordinates of a store with quality numbers, mosaic and CSV", _map),
     "projector": ("a folder for TensorBoard's Projector", _projector),

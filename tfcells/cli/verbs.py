@@ -153,6 +153,7 @@ def extract(options: Options, _: Overrides) -> int:
     from tfcells.features.cluster import Cluster
     from tfcells.features.extract import Extraction, plan_extraction
     from tfcells.features.extract import extract as fill_store
+    from tfcells.features.plan import parse_bytes
     from tfcells.images.readers import read_images
 
     if not options.out and not options.plan:
@@ -174,7 +175,10 @@ def extract(options: Options, _: Overrides) -> int:
         dtype=options.dtype,
         seed=options.seed,
         handcrafted=_names(options.features),
+        engine=options.engine,
+        precision=options.precision,
     )
+    budget = None if options.budget is None else parse_bytes(options.budget)
     progress = progress_bars(quiet=options.quiet)
     groups = Path(options.groups) if options.groups else None
     table = read_images(options.images, groups=groups, progress=progress)
@@ -185,22 +189,60 @@ def extract(options: Options, _: Overrides) -> int:
             print_json(asdict(plan))
         else:
             print("\n".join(_plan_lines(plan)))
+        plan.require_budget(budget)
+        plan.require_room(Path(options.out or "."))
         return 1 if table.quarantine else 0
     announce = (lambda plan: None) if options.quiet else _say_plan
-    store = fill_store(table, extraction, into=Path(options.out), progress=progress, announce=announce, cluster=cluster)
+    store = fill_store(
+        table,
+        extraction,
+        into=Path(options.out),
+        progress=progress,
+        announce=announce,
+        budget=budget,
+        cluster=cluster,
+    )
     name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
     facts = {
         "store": str(store.path),
         "digest": store.digest,
         "images": len(store.rows.ids),
         "taps": {key: list(store.shapes[key]) for key in store.taps},
+        "engine": store.recipe["engine"],
         "quarantined": [entry._asdict() for entry in store.quarantine],
     }
     if options.json:
         print_json(facts)
     else:
-        print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path}, digest {store.digest}")
+        engine = f"{store.recipe['engine']['name']} {store.recipe['engine']['precision']}"
+        print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path} by {engine}, digest {store.digest}")
     return 1 if store.quarantine else 0
+
+
+def bench(options: Options, _: Overrides) -> int:
+    """`tfcells bench DIR`: exit code 1 if some image was quarantined."""
+    from tfcells.features.bench import bench as measure
+    from tfcells.features.extract import Extraction
+    from tfcells.images.readers import read_images
+
+    extraction = Extraction(
+        backbone=options.backbone,
+        weights=options.weights,
+        taps=_names(options.layers),
+        pooling=options.pooling,
+        size=options.size,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    progress = progress_bars(quiet=options.quiet)
+    table = read_images(options.images, progress=progress)
+    name_quarantine(table.quarantine)
+    facts = measure(table, extraction, images=options.count, repeats=options.repeats, progress=progress)
+    if options.json:
+        print_json(facts)
+    else:
+        _print_bench(facts)
+    return 1 if table.quarantine else 0
 
 
 def probe(options: Options, _: Overrides) -> int:
@@ -341,6 +383,7 @@ VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "split": split,
     "layers": layers,
     "extract": extract,
+    "bench": bench,
     "probe": probe,
     "map": map_,
     "projector": projector,
@@ -365,7 +408,8 @@ def _show_study(study: "Study", options: Options) -> None:
         print(f"holdout, {results['holdout']['images']:,} images: accuracy {share(results['holdout']['accuracy'])}")
     print(f"report: {study.out / 'report.html'}")
     print(f"map:    tensorboard --logdir {study.out / 'projector'}")
-    print(f"export: {study.out / 'export' / '1'}")
+    if results["export"] is not None:
+        print(f"export: {study.out / 'export' / '1'}")
 
 
 def _complete_store(path: str) -> "FeatureStore":
@@ -378,6 +422,30 @@ def _complete_store(path: str) -> "FeatureStore":
             "`tfcells extract` command that began it."
         )
     return store
+
+
+def _print_bench(facts: Mapping[str, Any]) -> None:
+    header = ("engine", "precision", "network/s", "end to end/s", "of both alone", "cosine", "peak memory", "")
+    rows = [
+        (
+            row["engine"],
+            row["precision"],
+            f"{row['network_images_per_second']:.1f}",
+            f"{row['images_per_second']:.1f}",
+            f"{row['overlap']:.0%}",
+            f"{min(entry['cosine'] for entry in row['parity'].values()):.5f}",
+            _size(row["peak_memory_bytes"]),
+            "" if row["accepted"] else "refused",
+        )
+        for row in facts["engines"]
+    ]
+    print_table(header, rows, numbers=(2, 3, 4, 5, 6))
+    print(f"decoding alone: {facts['decode_images_per_second']:.1f} images/s on {facts['cores']} cores")
+    for entry in facts["impossible"]:
+        print(f"not here: {entry['engine']} {entry['precision']}: {entry['reason']}")
+    chosen, fastest = (f"{facts[key]['engine']} {facts[key]['precision']}" for key in ("chosen", "fastest"))
+    verdict = "which is the fastest" if facts["table_is_right"] else f"but {fastest} is the fastest"
+    print(f"auto takes {chosen}, {verdict}")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -400,9 +468,18 @@ def _say_plan(plan: "Plan") -> None:
 
 
 def _plan_lines(plan: "Plan") -> list[str]:
-    by_tap = ", ".join(f"{tap} {size / 2**20:,.1f} MiB" for tap, size in plan.bytes_by_tap.items())
-    return [
-        f"plan: {plan.rows:,} images, {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s",
-        f"plan: {by_tap}; {plan.bytes_missing / 2**20:,.1f} MiB to write, {plan.bytes_free / 2**30:,.1f} GiB free",
-        f"plan: about {plan.memory_bytes / 2**20:,.0f} MiB of memory beside TensorFlow itself",
+    taps = [
+        f"plan: {key} ({tap.pooling}): {_size(tap.bytes)} on disk, {_size(tap.memory_bytes)} of memory"
+        for key, tap in plan.taps.items()
     ]
+    return [
+        f"plan: {plan.rows:,} images in {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s "
+        f"({plan.engine}, one pass for all taps)",
+        *taps,
+        f"plan: {_size(plan.bytes_missing)} to write of {_size(plan.bytes_total)}, {_size(plan.bytes_free)} free",
+        f"plan: about {_size(plan.memory_bytes)} of memory beside the engine itself, however many images",
+    ]
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"

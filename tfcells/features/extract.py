@@ -17,6 +17,9 @@ from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.backbones.weights import IMAGENET, NONE, find_weights
 from tfcells.errors import RequestError
 from tfcells.features.cluster import Cluster
+from tfcells.features.engines.contract import AUTO
+from tfcells.features.engines.machine import prefer_onednn
+from tfcells.features.engines.table import check_names
 from tfcells.features.handcrafted import HANDCRAFTED, find_handcrafted, handcrafted_recipe
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, images_digest
@@ -44,6 +47,9 @@ class Extraction:
         dtype: Of the stored features.
         seed: Of random weights.
         handcrafted: Names of hand-made features (`tfcells.features.handcrafted`), whose stores `colour` always joins.
+        engine: `tensorflow`, `openvino` or `onnxruntime`; `auto` takes the one that an existing store was begun with,
+            else the first of a fixed table that fits this machine and answers as TensorFlow does in float32.
+        precision: `float32`, `bfloat16` or `float16`; `auto` likewise.
     """
 
     backbone: str | None = None
@@ -55,6 +61,8 @@ class Extraction:
     dtype: str = "float32"
     seed: int = 0
     handcrafted: tuple[str, ...] = ()
+    engine: str = AUTO
+    precision: str = AUTO
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -63,6 +71,7 @@ class Extraction:
             raise RequestError(f"size = {self.size} given. Expected 32 pixels or more; the catalog's is the default.")
         if self.dtype not in DTYPES:
             raise RequestError(f"dtype {self.dtype!r} given. Expected one of: {', '.join(DTYPES)}.")
+        check_names(self.engine, self.precision)
         made = find_handcrafted(self.handcrafted)
         if self.backbone is None:
             self._require_no_network()
@@ -82,7 +91,13 @@ class Extraction:
                 "Neither a backbone nor hand-made features were named. Expected a backbone, or one or more of: "
                 f"{', '.join(HANDCRAFTED)}."
             )
-        asked = {"taps": self.taps, "size": self.size, "weights": self.weights not in (IMAGENET, NONE)}
+        asked = {
+            "taps": self.taps,
+            "size": self.size,
+            "weights": self.weights not in (IMAGENET, NONE),
+            "engine": self.engine != AUTO,
+            "precision": self.precision != AUTO,
+        }
         for name, value in asked.items():
             if value:
                 raise RequestError(f"{name} given without a backbone. Name the backbone, or leave {name} out.")
@@ -98,10 +113,10 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
     """The recipe as far as it is known without loading the network.
 
     Keys: `format`; `backbone` (name, size, kernel, preprocessing digest); `weights` (name, sha256 of the file,
-    seed of random ones); `taps` (`layer:pooling`); `handcrafted` (definition and shape by name); `engine` (name,
-    precision, batch_size); `dtype`; `images` (count, digest); `versions`. Extraction adds the `shapes` by tap and
-    the `golden` fingerprint. Without a backbone, `backbone` and `weights` are None, `taps`, `shapes` and `golden`
-    empty.
+    seed of random ones); `taps` (`layer:pooling`); `handcrafted` (definition and shape by name); `engine`
+    (batch_size; name and precision where they are not `auto`); `dtype`; `images` (count, digest); `versions`.
+    Extraction adds the `shapes` by tap, the engine's choice, versions and parity, and its `golden` fingerprint.
+    Without a backbone, `backbone` and `weights` are None, `taps`, `shapes` and `golden` empty.
     """
     network = _no_network() if extraction.backbone is None else _network(extraction, extraction.backbone)
     packages = ("numpy", "pillow") if extraction.backbone is None else ("keras", "numpy", "pillow", "tensorflow")
@@ -136,6 +151,7 @@ def _network(extraction: Extraction, backbone: str) -> dict[str, Any]:
         weights["sha256"] = found.sha256
     if found.name == NONE:
         weights["seed"] = extraction.seed
+    named = {"name": extraction.engine, "precision": extraction.precision}
     return {
         "backbone": {
             "name": row.name,
@@ -145,7 +161,7 @@ def _network(extraction: Extraction, backbone: str) -> dict[str, Any]:
         },
         "weights": weights,
         "taps": [str(tap) for tap in extraction.parsed_taps()],
-        "engine": {"name": "tensorflow", "precision": "float32"},
+        "engine": {key: value for key, value in named.items() if value != AUTO},
     }
 
 
@@ -156,6 +172,7 @@ def extract(
     into: str | Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
     cluster: Cluster | None = None,
 ) -> FeatureStore:
     """Extract the features of a table into a store, or resume or reopen one of the same recipe.
@@ -166,6 +183,7 @@ def extract(
         into: Folder of the store; made if it does not exist.
         progress: Told how far the extraction is.
         announce: Told the plan before the first row; not called where nothing is missing.
+        budget: Bytes that the whole store may take on disk.
         cluster: Ray workers that make the missing rows; this process by default. The store is the same.
 
     Returns:
@@ -175,9 +193,10 @@ def extract(
         UnknownNameError: If a layer of the backbone is unknown; nothing was written.
         MissingWeightsError: If the weights are not to be had; nothing was written.
         StaleStoreError: If `into` holds a store of another recipe; nothing was written.
-        RequestError: If the disk has no room for it; nothing was written.
-        DamageError: If the golden check of the weights fails, or workers die again and again.
-        MissingExtraError: If a cluster is asked for and Ray is not installed.
+        RequestError: If the disk has no room for it, the budget is too small, or no engine fits; nothing was written.
+        DamageError: If the golden check of the weights fails, workers die again and again, or the disk is full before
+            the end; what is written is kept, and the same call goes on.
+        MissingExtraError: If an engine or a cluster is asked for that is not installed.
     """
     into = Path(into)
     wanted = requested_recipe(extraction, table)
@@ -196,6 +215,7 @@ def extract(
         into=into,
         progress=progress,
         announce=announce,
+        budget=budget,
     )
     if cluster is None:
         fill()
@@ -225,17 +245,19 @@ def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Pa
 
 def feature_maker(extraction: Extraction) -> Any:
     """The module that makes what is asked for; only that with a network loads TensorFlow."""
-    return importlib.import_module(
-        "tfcells.features.measured" if extraction.backbone is None else "tfcells.features.forward"
-    )
+    if extraction.backbone is None:
+        return importlib.import_module("tfcells.features.measured")
+    prefer_onednn()
+    return importlib.import_module("tfcells.features.forward")
 
 
 def complete_recipe(
-    wanted: Recipe, *, sha256: str, shapes: Mapping[str, Sequence[int]], golden: object
+    wanted: Recipe, *, sha256: str, shapes: Mapping[str, Sequence[int]], golden: object, engine: Mapping[str, object]
 ) -> dict[str, Any]:
     """Add to a request what only the opened network knows."""
     return {
         **wanted,
+        "engine": {**wanted["engine"], **engine},
         "weights": {**wanted["weights"], "sha256": sha256},
         "shapes": {key: list(shape) for key, shape in shapes.items()},
         "golden": golden,

@@ -1,8 +1,11 @@
 """Batches of features to the shards of a store, whatever makes them: a network, hand-made functions, workers."""
 
+import errno
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -11,13 +14,12 @@ import numpy as np
 
 from tfcells.errors import DamageError
 from tfcells.features.plan import Plan
-from tfcells.features.recipe import Recipe, stored_dtype, stored_shapes
+from tfcells.features.recipe import Recipe, shard_rows, stored_dtype
 from tfcells.features.store import StoreWriter
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
-_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
-_SHARD_BATCHES: Final = 16
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,7 @@ class Extractor(Protocol):
         """The store's."""
         ...
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Features of the table's rows `start` to `stop`, in order; `start` is a multiple of the batch size."""
         ...
 
@@ -78,30 +80,23 @@ class Prepared:
 Told = Callable[[int], None]
 """Called with the row after the last one whose features are there."""
 
-Shards = Callable[[Extractor, int, int, Told], Iterator[Shard]]
+Shards = Callable[[Extractor, int, int, Told], Generator[Shard, None, None]]
 """Makes the shards of rows `start` to `stop`, in order; `start` is where a shard begins."""
 
 
-def shard_rows(recipe: Recipe) -> int:
-    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
-    numbers = sum(int(np.prod(shape)) for shape in stored_shapes(recipe).values())
-    batch = int(recipe["engine"]["batch_size"])
-    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
-    return batch * max(1, min(_SHARD_BATCHES, batches))
-
-
-def shards_here(extractor: Extractor, start: int, stop: int, told: Told) -> Iterator[Shard]:
+def shards_here(extractor: Extractor, start: int, stop: int, told: Told) -> Generator[Shard, None, None]:
     """Make shards in this process, one after the other."""
     per_shard, size = shard_rows(extractor.recipe), int(extractor.recipe["engine"]["batch_size"])
     held = _Held(extractor.recipe)
     done = begun = start
-    for batch in extractor.batches(start, stop):
-        held.add(batch)
-        done = min(done + size, stop)
-        if done - begun >= per_shard or done == stop:
-            yield Shard(done, held.arrays(), held.failed)
-            held, begun = _Held(extractor.recipe), done
-        told(done)
+    with closing(extractor.batches(start, stop)) as batches:
+        for batch in batches:
+            held.add(batch)
+            done = min(done + size, stop)
+            if done - begun >= per_shard or done == stop:
+                yield Shard(done, held.arrays(), held.failed)
+                held, begun = _Held(extractor.recipe), done
+            told(done)
 
 
 def fill_store(
@@ -112,22 +107,27 @@ def fill_store(
     shards: Shards = shards_here,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
 ) -> None:
     """Write the rows a store lacks, shard by shard in order.
 
     Raises:
-        RequestError: If the disk has no room for them; nothing was written.
-        DamageError: If features are not finite; whole shards are kept.
+        RequestError: If the disk has no room for them, or the budget is too small; nothing was written.
+        DamageError: If features are not finite, or the disk is full before the end; whole shards are kept.
     """
     extractor = prepared.extractor
     announce(prepared.plan)
+    prepared.plan.require_budget(budget)
     prepared.plan.require_room(into)
     started = time.perf_counter()
-    with StoreWriter.open(into, recipe=extractor.recipe, table=table) as writer:
+    with _disk_full_said(into), StoreWriter.open(into, recipe=extractor.recipe, table=table) as writer:
         first = writer.rows_done
         progress("extracting", first, len(table))
-        for shard in shards(extractor, first, len(table), lambda done: progress("extracting", done, len(table))):
-            writer.append(shard.arrays, stop=shard.stop, failed=shard.failed)
+        made = shards(extractor, first, len(table), lambda done: progress("extracting", done, len(table)))
+        with closing(made), closing(ShardQueue(writer.append)) as queue:
+            for shard in made:
+                queue.put(shard.arrays, stop=shard.stop, failed=shard.failed)
+            queue.wait()
         seconds = time.perf_counter() - started
         writer.finish(
             {
@@ -138,6 +138,49 @@ def fill_store(
                 "processor": platform.processor() or platform.machine(),
             }
         )
+
+
+class ShardQueue:
+    """Writes shards in a thread of its own: while one is written the next is filled, and no more than that.
+
+    A disk slower than the network makes the network wait, not the memory grow.
+
+    Args:
+        write: Commits one shard; called as `StoreWriter.append`.
+    """
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self._write = write
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="shards")
+        self._pending: Future[None] | None = None
+
+    def put(self, arrays: Mapping[str, np.ndarray], *, stop: int, failed: Mapping[str, str]) -> None:
+        """Hand over a shard, when the one before is on disk; raises what went wrong with that."""
+        self.wait()
+        self._pending = self._pool.submit(self._write, arrays, stop=stop, failed=failed)
+
+    def wait(self) -> None:
+        """Wait until everything is on disk; raises what went wrong."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Let the thread end; a shard that is being written is finished."""
+        self._pool.shutdown()
+
+
+@contextmanager
+def _disk_full_said(into: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno not in _FULL:
+            raise
+        raise DamageError(
+            f"The disk of {into} took no more ({fault.strerror}). Whole shards are kept; make room, and the same "
+            "command goes on from there."
+        ) from fault
 
 
 class _Held:

@@ -3,8 +3,9 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,10 +16,10 @@ from tfcells.arrays import Float32
 from tfcells.backbones.golden import golden_picture
 from tfcells.errors import RequestError
 from tfcells.features.extract import Extraction
-from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shard_rows, shards_here
+from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
 from tfcells.features.handcrafted import find_handcrafted, handcrafted_recipe, measure_all, parted
 from tfcells.features.plan import Plan, plan_of
-from tfcells.features.recipe import Recipe
+from tfcells.features.recipe import Recipe, shard_rows
 from tfcells.features.store import FeatureStore
 from tfcells.images.checked import read_measured
 from tfcells.images.decode import BadImageError
@@ -37,11 +38,12 @@ def extract_rows(
     into: Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
     shards: Shards = shards_here,
 ) -> None:
     """Measure the rows a store lacks; see `tfcells.features.extract.extract`."""
     prepared = prepare(table, extraction, wanted=wanted, into=into)
-    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce)
+    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce, budget=budget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,7 @@ class Measured:
     table: ImageTable
     recipe: Recipe
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Features of rows `start` to `stop`, batch by batch; see `tfcells.features.filling.Extractor`."""
         made = find_handcrafted(tuple(self.recipe["handcrafted"]))
         measure, width = measure_all(made), sum(row.width for row in made)
@@ -62,16 +64,17 @@ class Measured:
             except BadImageError as fault:
                 return str(fault)
 
-        size, outcomes = int(self.recipe["engine"]["batch_size"]), _in_order(look, range(start, stop))
-        for first in range(start, stop, size):
-            ids = self.table.ids[first : min(first + size, stop)]
-            found = [next(outcomes) for _ in ids]
-            vectors = [np.zeros(width, np.float32) if isinstance(entry, str) else entry for entry in found]
-            yield Batch(
-                ids=ids,
-                reasons=tuple(entry if isinstance(entry, str) else "" for entry in found),
-                features=parted(np.stack(vectors), made),
-            )
+        size = int(self.recipe["engine"]["batch_size"])
+        with closing(_in_order(look, range(start, stop))) as outcomes:
+            for first in range(start, stop, size):
+                ids = self.table.ids[first : min(first + size, stop)]
+                found = [next(outcomes) for _ in ids]
+                vectors = [np.zeros(width, np.float32) if isinstance(entry, str) else entry for entry in found]
+                yield Batch(
+                    ids=ids,
+                    reasons=tuple(entry if isinstance(entry, str) else "" for entry in found),
+                    features=parted(np.stack(vectors), made),
+                )
 
 
 def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
@@ -108,7 +111,7 @@ def seconds_to_measure(recipe: Recipe) -> float:
     return (time.perf_counter() - started) / _threads()
 
 
-def _in_order(work: Callable[[int], _Answer], rows: range) -> Iterator[_Answer]:
+def _in_order(work: Callable[[int], _Answer], rows: range) -> Generator[_Answer, None, None]:
     """Answers in the order of the rows, from threads that never run far ahead: what waits is bounded."""
     waiting: deque[Future[_Answer]] = deque()
     with ThreadPoolExecutor(_threads()) as pool:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.images.table import ImageTable
 
 Recipe = Mapping[str, Any]
@@ -14,6 +15,15 @@ Recipe = Mapping[str, Any]
 
 COLOUR: Final = "colour"
 """Name of the colour statistics, which every store has."""
+
+_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
+_SHARD_BATCHES: Final = 16
+
+
+def taps_of(recipe: Recipe) -> dict[str, Tap]:
+    """The taps of a recipe by their keys, in order; none where all features are hand-made."""
+    taps = parse_taps(recipe["taps"]) if recipe["taps"] else ()
+    return dict(zip(tap_keys(taps), taps, strict=True))
 
 
 def stored_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
@@ -25,6 +35,14 @@ def stored_shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
 def stored_dtype(recipe: Recipe, key: str) -> np.dtype:
     """What a feature is stored as: the colour statistics, to which all is compared, are never rounded."""
     return np.dtype(np.float32 if key == COLOUR else recipe["dtype"])
+
+
+def shard_rows(recipe: Recipe) -> int:
+    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
+    numbers = sum(int(np.prod(shape)) for shape in stored_shapes(recipe).values())
+    batch = int(recipe["engine"]["batch_size"])
+    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
+    return batch * max(1, min(_SHARD_BATCHES, batches))
 
 
 def images_digest(table: ImageTable) -> str:

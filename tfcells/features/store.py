@@ -24,9 +24,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.backbones.taps import Tap, parse_taps, tap_keys
+from tfcells.backbones.taps import Tap
 from tfcells.errors import DamageError, RequestError, StaleStoreError, UnknownNameError
-from tfcells.features.recipe import COLOUR, Recipe, canonical_json, differences, stored_shapes
+from tfcells.features.recipe import COLOUR, Recipe, canonical_json, differences, stored_shapes, taps_of
 from tfcells.features.rows import Rows, read_quarantine, read_rows, write_quarantine, write_rows
 from tfcells.features.shards import check_shard, read_shards, remove_leftovers, write_shard
 from tfcells.features.table import FeatureTable
@@ -229,12 +229,6 @@ class StoreWriter:
     def finish(self, run: Mapping[str, object]) -> None:
         """Write what is not part of the store's identity: times, host, engine figures."""
         _write_atomically(self.path / "run.json", json.dumps(run, indent=1))
-
-
-def taps_of(recipe: Recipe) -> dict[str, Tap]:
-    """The taps of a recipe by their keys, in order; none where all features are hand-made."""
-    taps = parse_taps(recipe["taps"]) if recipe["taps"] else ()
-    return dict(zip(tap_keys(taps), taps, strict=True))
 
 
 def _stem(key: str, taps: Mapping[str, Tap]) -> str:

@@ -1,8 +1,11 @@
-"""The resize kernel in Python, for code without TensorFlow: Pillow's, the twin of the one inside cut models."""
+"""The resize kernel in Python: the twin of the one inside cut models, at half its price."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
-
 from tfcells.arrays import Float32, Pixels, UInt8
 
 _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixel spacing: antialiased
@@ -10,6 +13,8 @@ _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixe
 
 def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarray, "{height} {width} 3"]:
     """Resize with an antialiased triangle kernel, as `tf.image.resize(method="bilinear", antialias=True)` does.
+
+    Rows and columns one after the other, as sparse matrices that are made once for each pair of sizes.
 
     Args:
         pixels: uint8 of shape (any height, any width, 3).
@@ -19,15 +24,47 @@ def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarr
     Returns:
         float32 of shape (height, width, 3) in [0, 255], not rounded.
     """
-    planes = (pixels[:, :, channel].astype(np.float32) for channel in range(3))
-    return np.stack([resize_plane(plane, height=height, width=width) for plane in planes], axis=-1)
+    rows, columns = pixels.shape[:2]
+    # Columns first, in a turned copy: then the second product already has the layout of the result.
+    turned = np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.float32).reshape(columns, rows * 3)
+    narrow = (_triangles(columns, width) @ turned).reshape(width, rows, 3)
+    upright = np.ascontiguousarray(narrow.transpose(1, 0, 2)).reshape(rows, width * 3)
+    small: np.ndarray = (_triangles(rows, height) @ upright).reshape(height, width, 3)
+    return small
+
+
+RESIZERS: Final[Mapping[str, Callable[..., Float32[np.ndarray, "height width 3"]]]] = {"bilinear": resize_image}
+"""Resize kernels in Python, by the names that `tfcells.backbones.preprocess.KERNELS` has for those in graphs."""
 
 
 def resize_plane(
     plane: Float32[np.ndarray, "rows columns"], *, height: int, width: int
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """Resize one channel, with the same kernel."""
+    """Resize one channel by Pillow, with the same kernel in exact weights: what is flat stays flat to the last bit."""
     return np.asarray(Image.fromarray(plane).resize((width, height), _TRIANGLE))
+
+
+@lru_cache(maxsize=256)  # sizes of pictures come back; a collection of all sizes must not fill the memory
+def _triangles(before: int, after: int) -> Any:
+    """Weights of shape (after, before): a triangle round each output pixel, widened when shrinking; rows sum to 1.
+
+    Computed in float32 and in TensorFlow's order (`ScaleAndTranslate`), rounding and all: exact weights would put
+    features a hundred times further from those of an exported graph.
+    """
+    from scipy import sparse  # here, since whoever only reads a store need not wait for it
+
+    one, half = np.float32(1), np.float32(0.5)
+    scale = one / (np.float32(after) / np.float32(before))
+    reach = max(scale, one)
+    centres = (np.arange(after, dtype=np.float32) + half) * scale
+    first = np.clip(np.ceil(centres - reach - half), 0, before - 1).astype(np.int64)
+    last = np.clip(np.floor(centres + reach - half), 0, before - 1).astype(np.int64)
+    places = first[:, None] + np.arange(int((last - first).max()) + 1)
+    distances = np.abs((places.astype(np.float32) + half - centres[:, None]) * (one / reach))
+    weights = np.maximum(one - distances, np.float32(0)) * (places <= last[:, None])
+    weights *= one / np.cumsum(weights, axis=1, dtype=np.float32)[:, -1:]
+    row, column = np.nonzero(weights)
+    return sparse.csr_array((weights[row, column], (row, places[row, column])), shape=(after, before))
 
 
 def shrink(pixels: Pixels, *, longest: int) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -29,7 +29,13 @@ from tfcells.probes.sweep import probe_layers
 REQUEST = Extraction(handcrafted=("stain", "raw"), batch_size=1)
 """One row a batch is sixteen rows a shard: 36 cells are three shards."""
 NETWORK = Extraction(
-    backbone="mobilenet_v2", weights="none", size=32, taps=("block_1_expand_relu",), batch_size=2, handcrafted=("raw",)
+    backbone="mobilenet_v2",
+    weights="none",
+    size=32,
+    taps=("block_1_expand_relu",),
+    batch_size=2,
+    handcrafted=("raw",),
+    engine="tensorflow",
 )
 TWO = Cluster("local", 2)
 

@@ -1,7 +1,7 @@
 """The driver: shards are given out to workers and come back in order, a few at a time."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,8 @@ from tfcells.errors import DamageError, RequestError, TfcellsError
 from tfcells.features.cluster.cluster import Cluster
 from tfcells.features.cluster.session import actor_options, connected, worker_count
 from tfcells.features.extract import Extraction
-from tfcells.features.filling import Extractor, Shard, Shards, Told, shard_rows
+from tfcells.features.filling import Extractor, Shard, Shards, Told
+from tfcells.features.recipe import shard_rows
 from tfcells.images.checked import read_checked
 from tfcells.images.decode import BadImageError
 from tfcells.images.remote import RemoteSource
@@ -36,7 +37,7 @@ def shards_on(cluster: Cluster, table: ImageTable, extraction: Extraction) -> It
         started: list[Any] = []
         shared = ray.put(table)  # once, not once per worker; kept, for workers that are started again
 
-        def shards(extractor: Extractor, start: int, stop: int, told: Told) -> Iterator[Shard]:
+        def shards(extractor: Extractor, start: int, stop: int, told: Told) -> Generator[Shard, None, None]:
             arguments = (extraction, extractor.recipe, _readable(table))
             started.extend(_start_workers(ray, cluster, arguments))
             fetch = partial(ray.get, shared)
@@ -73,7 +74,7 @@ def _in_order(
     fetch: Callable[[], ImageTable],
     ranges: Iterator[tuple[int, int]],
     told: Told,
-) -> Iterator[Shard]:
+) -> Generator[Shard, None, None]:
     waiting: deque[_Waiting] = deque()
     more = True
     while more or waiting:
