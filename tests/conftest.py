@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tfcells.features.recipe import images_of
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.readers import read_folder
 from tfcells.images.sources import FolderSource
@@ -78,6 +79,12 @@ def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
     return lambda **options: made_store(tmp_path / f"store-{len(list(tmp_path.iterdir()))}", **options)
 
 
+@pytest.fixture(scope="session")
+def make_small_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], FeatureStore]:
+    """Makes stores of twelve rows in three shards: few bytes, and a file of each kind."""
+    return lambda: made_store(tmp_path_factory.mktemp("small") / "store", images=12, shard_rows=5)
+
+
 def real_folder(name: str, *, variable: str) -> Path:
     """A folder that an environment variable names or that lies beside the checkout; skips where there is none."""
     beside = Path(__file__).parents[2] / "shared" / name
@@ -128,7 +135,7 @@ def made_store(
         "handcrafted": ["colour"],
         "engine": {"name": "tensorflow", "precision": "float32", "batch_size": 8},
         "dtype": "float32",
-        "images": {"count": images, "digest": "2" * 64},
+        "images": images_of(table.ids, table.digests),
         "versions": {"keras": "3", "numpy": "2", "tensorflow": "2"},
         "shapes": {name: [width] for name, width in zip(names, widths, strict=True)},
         "golden": {name: [1.0] for name in names},

@@ -15,11 +15,12 @@ from tfcells.cli.show import (
     say,
     share,
 )
-from tfcells.errors import RequestError
+from tfcells.errors import DamageError, RequestError
 
 if TYPE_CHECKING:
     from tfcells.features.plan import Plan
     from tfcells.features.store import FeatureStore
+    from tfcells.steps.verify import Verification
     from tfcells.study import Study
 
 _SHOWN: Final = 10
@@ -151,7 +152,9 @@ def extract(options: Options, _: Overrides) -> int:
     """`tfcells extract DIR`: exit code 1 if some image was quarantined."""
     from tfcells.features.extract import Extraction, plan_extraction
     from tfcells.features.extract import extract as fill_store
+    from tfcells.features.store import known_files
     from tfcells.images.readers import read_images
+    from tfcells.images.table import NOTHING_KNOWN
 
     if not options.out and not options.plan:
         raise RequestError(
@@ -169,7 +172,8 @@ def extract(options: Options, _: Overrides) -> int:
     )
     progress = progress_bars(quiet=options.quiet)
     groups = Path(options.groups) if options.groups else None
-    table = read_images(options.images, groups=groups, progress=progress)
+    known = known_files(options.out) if options.out else NOTHING_KNOWN
+    table = read_images(options.images, groups=groups, known=known, progress=progress)
     name_quarantine(table.quarantine)
     if options.plan:
         plan = plan_extraction(table, extraction, into=options.out)
@@ -193,6 +197,27 @@ def extract(options: Options, _: Overrides) -> int:
     else:
         print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path}, digest {store.digest}")
     return 1 if store.quarantine else 0
+
+
+def verify(options: Options, _: Overrides) -> int:
+    """`tfcells verify STORE`: exit code 3 if something is wrong with it."""
+    from tfcells.steps.verify import verify_store
+
+    if options.rows < 0:
+        raise RequestError(f"--rows {options.rows} given. Expected 0 or more.")
+    found = verify_store(
+        options.store,
+        images=options.images,
+        weights=options.weights,
+        rows=options.rows,
+        seed=options.seed,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json(found.as_json())
+    else:
+        print("\n".join(_verification_lines(found)))
+    return 0 if found.sound else DamageError.exit_code
 
 
 def probe(options: Options, _: Overrides) -> int:
@@ -331,6 +356,7 @@ VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "split": split,
     "layers": layers,
     "extract": extract,
+    "verify": verify,
     "probe": probe,
     "map": map_,
     "projector": projector,
@@ -370,6 +396,23 @@ def _complete_store(path: str) -> "FeatureStore":
     return store
 
 
+def _verification_lines(found: "Verification") -> list[str]:
+    lines = [
+        f"damaged: {fault.where}: {fault.what}"
+        + ("" if fault.tap is None else f"; tap {fault.tap} by {fault.difference:.2g}")
+        for fault in found.faults
+    ]
+    lines += [f"note: {reason}" for reason in found.left_out]
+    anew = (
+        f", {found.compared:,} rows extracted anew ({found.identical:,} identical to the bit, the largest difference "
+        f"{found.largest:.2g}, {found.tolerance:g} is allowed)"
+        if found.compared
+        else ""
+    )
+    verdict = "sound" if found.sound else f"{len(found.faults):,} faults"
+    return [*lines, f"{found.path}: {verdict}: {found.files:,} files, {found.images:,} pictures{anew}"]
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -391,7 +434,11 @@ def _say_plan(plan: "Plan") -> None:
 
 def _plan_lines(plan: "Plan") -> list[str]:
     by_tap = ", ".join(f"{tap} {size / 2**20:,.1f} MiB" for tap, size in plan.bytes_by_tap.items())
+    kept = (
+        [f"plan: kept of {plan.rows_kept:,} images: {', '.join(plan.taps_kept) or 'no tap'}"] if plan.rows_kept else []
+    )
     return [
+        *kept,
         f"plan: {plan.rows:,} images, {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s",
         f"plan: {by_tap}; {plan.bytes_missing / 2**20:,.1f} MiB to write, {plan.bytes_free / 2**30:,.1f} GiB free",
         f"plan: about {plan.memory_bytes / 2**20:,.0f} MiB of memory beside TensorFlow itself",

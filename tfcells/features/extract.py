@@ -5,6 +5,7 @@ TensorFlow is loaded only if rows are missing (`tfcells.features.forward`).
 
 import importlib.metadata
 import logging
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,17 @@ from tfcells.backbones.catalog import find_backbone
 from tfcells.backbones.taps import Tap, parse_taps
 from tfcells.backbones.weights import IMAGENET, NONE, find_weights
 from tfcells.errors import RequestError
+from tfcells.features.growth import grow, plan_growth
 from tfcells.features.handcrafted import COLOUR
+from tfcells.features.pieces import GROWING, is_store
 from tfcells.features.plan import Plan
-from tfcells.features.recipe import Recipe, images_digest
-from tfcells.features.store import FeatureStore, StoreWriter, check_target
+from tfcells.features.recipe import Recipe, differences, images_of
+from tfcells.features.store import FeatureStore, StoreWriter, check_target, read_recipe
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
-FORMAT: Final = 1
+FORMAT: Final = 2
 DTYPES: Final = ("float32", "float16")
 
 
@@ -96,9 +99,27 @@ def requested_recipe(extraction: Extraction, table: ImageTable) -> dict[str, Any
         "handcrafted": [COLOUR],
         "engine": {"name": "tensorflow", "precision": "float32", "batch_size": extraction.batch_size},
         "dtype": extraction.dtype,
-        "images": {"count": len(table), "digest": images_digest(table)},
+        "images": images_of(table.ids, table.digests),
         "versions": {package: importlib.metadata.version(package) for package in ("keras", "numpy", "tensorflow")},
     }
+
+
+def request_of(recipe: Recipe, *, weights: str | Path | None = None) -> Extraction:
+    """The request that a store was made by, to make some of it again.
+
+    Args:
+        recipe: Of the store.
+        weights: Name, file or folder; the name in the recipe, by default.
+    """
+    return Extraction(
+        backbone=recipe["backbone"]["name"],
+        weights=str(weights or recipe["weights"]["name"]),
+        taps=tuple(recipe["taps"]),
+        size=recipe["backbone"]["size"],
+        batch_size=recipe["engine"]["batch_size"],
+        dtype=recipe["dtype"],
+        seed=recipe["weights"].get("seed", 0),
+    )
 
 
 def extract(
@@ -109,7 +130,10 @@ def extract(
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
 ) -> FeatureStore:
-    """Extract the features of a table into a store, or resume or reopen one of the same recipe.
+    """Extract the features of a table into a store, or resume or reopen one.
+
+    A store of the same recipe but for its images and taps becomes one of this request: rows that it knows by their
+    pixels and taps that it has are kept, whatever is missing is extracted, the rest is dropped.
 
     Args:
         table: The pictures.
@@ -124,19 +148,24 @@ def extract(
     Raises:
         UnknownNameError: If the backbone, a layer or a pooling is unknown; nothing was written.
         MissingWeightsError: If the weights are not to be had; nothing was written.
-        StaleStoreError: If `into` holds a store of another recipe; nothing was written.
+        StaleStoreError: If `into` holds a store of another recipe, or of none of these images; nothing was written.
         RequestError: If the disk has no room for it; nothing was written.
         DamageError: If the golden check of the weights fails.
     """
     into = Path(into)
     wanted = requested_recipe(extraction, table)
-    check_target(into, wanted)
-    existing = _existing(into)
+    existing = FeatureStore(into) if is_store(into) else None
+    if existing is not None and differences(existing.recipe, wanted):
+        existing.close()
+        grow(into, table, extraction, wanted=wanted, progress=progress, announce=announce)
+        return FeatureStore(into, recipe=wanted)
     if existing is not None and existing.complete:
         _log.info("features: complete, all %d rows kept, no forward pass", len(table))
         with StoreWriter.open(into, recipe=existing.recipe, table=table):
-            pass  # labels and groups may have changed since; the features have not
+            # Labels and groups may have changed since; the features have not, and what was begun is not wanted.
+            shutil.rmtree(into / GROWING, ignore_errors=True)
         return FeatureStore(into, recipe=wanted)
+    check_target(into, wanted)
     from tfcells.features.forward import extract_rows
 
     extract_rows(table, extraction, wanted=wanted, into=into, progress=progress, announce=announce)
@@ -153,6 +182,8 @@ def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Pa
     """
     place = None if into is None else Path(into)
     wanted = requested_recipe(extraction, table)
+    if place is not None and is_store(place) and differences(read_recipe(place), wanted):
+        return plan_growth(place, table, extraction, wanted=wanted)
     if place is not None:
         check_target(place, wanted)
     from tfcells.features.forward import prepare
@@ -170,7 +201,3 @@ def complete_recipe(
         "shapes": {key: list(shape) for key, shape in shapes.items()},
         "golden": golden,
     }
-
-
-def _existing(path: Path) -> FeatureStore | None:
-    return FeatureStore(path) if (path / "recipe.json").is_file() else None

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import keras
 import numpy as np
@@ -18,15 +17,13 @@ from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError
 from tfcells.features.extract import Extraction, complete_recipe
 from tfcells.features.handcrafted import COLOUR, colour_statistics
+from tfcells.features.pieces import is_store
 from tfcells.features.plan import Plan, plan_of
-from tfcells.features.recipe import Recipe
+from tfcells.features.recipe import Recipe, shard_rows
 from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
-
-_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
-_SHARD_BATCHES: Final = 16
 
 
 class Engine:
@@ -135,7 +132,7 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     shapes = {key: tuple(output.shape[1:]) for key, output in engine.model.output.items()}
     recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found)
     rows_done = 0
-    if into is not None and (into / "recipe.json").is_file():
+    if into is not None and is_store(into):
         stored = FeatureStore(into)
         # Equal within the tolerance: the store's identity stays what it was.
         recipe, rows_done = {**recipe, "golden": stored.recipe["golden"]}, stored.rows_done
@@ -159,14 +156,6 @@ def _measured_rate(engine: Engine, size: int, batch_size: int) -> float:
     started = time.perf_counter()
     engine(batch)
     return batch_size / (time.perf_counter() - started)
-
-
-def shard_rows(recipe: Recipe) -> int:
-    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
-    numbers = sum(int(np.prod(shape)) for shape in recipe["shapes"].values())
-    batch = int(recipe["engine"]["batch_size"])
-    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
-    return batch * max(1, min(_SHARD_BATCHES, batches))
 
 
 def _fill(writer: StoreWriter, table: ImageTable, prepared: Prepared, progress: Progress) -> None:

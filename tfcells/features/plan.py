@@ -26,6 +26,8 @@ class Plan:
         seconds: Expected time for the rows still missing, from the rate measured on this machine.
         images_per_second: That rate.
         memory_bytes: Expected peak of one shard, its batch and the network's weights.
+        rows_kept: Images whose features a store holds already, at the taps kept.
+        taps_kept: The taps it holds them of.
     """
 
     rows: int
@@ -35,6 +37,8 @@ class Plan:
     seconds: float
     images_per_second: float
     memory_bytes: int
+    rows_kept: int = 0
+    taps_kept: tuple[str, ...] = ()
 
     def require_room(self, path: Path) -> None:
         """Raise `RequestError` if the disk cannot hold what is still to be written."""

@@ -2,19 +2,37 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from tfcells.images.table import ImageTable
+from tfcells.arrays import Ids
+
+_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
+_SHARD_BATCHES: Final = 16
+_SEAL: Final = "sha256"  # key of the digest of the other entries
 
 Recipe = Mapping[str, Any]
 """JSON object; see `tfcells.features.extract.requested_recipe` for its keys."""
 
 
-def images_digest(table: ImageTable) -> str:
+def shard_rows(recipe: Recipe) -> int:
+    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
+    numbers = sum(int(math.prod(shape)) for shape in recipe["shapes"].values())
+    batch = int(recipe["engine"]["batch_size"])
+    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
+    return batch * max(1, min(_SHARD_BATCHES, batches))
+
+
+def images_of(ids: Ids, digests: Sequence[str]) -> dict[str, Any]:
+    """What a recipe says of its images: their `count`, and the `digest` of every row's id and pixels, in order."""
+    return {"count": len(ids), "digest": images_digest(ids, digests)}
+
+
+def images_digest(ids: Ids, digests: Sequence[str]) -> str:
     """SHA-256 over every row's id and pixel digest, in row order."""
     digest = hashlib.sha256()
-    for id, pixels in zip(table.ids, table.digests, strict=True):
+    for id, pixels in zip(ids, digests, strict=True):
         digest.update(f"{id}\x1f{pixels}\n".encode())
     return digest.hexdigest()
 
@@ -22,6 +40,27 @@ def images_digest(table: ImageTable) -> str:
 def canonical_json(value: object) -> str:
     """JSON text that depends on the value alone: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sealed(facts: Mapping[str, Any]) -> bytes:
+    """Canonical JSON that carries the SHA-256 of its own entries, so that no bit of it changes unseen."""
+    digest = hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+    return canonical_json({**facts, _SEAL: digest}).encode()
+
+
+def unsealed(data: bytes) -> dict[str, Any]:
+    """The entries of what `sealed` made.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    value = json.loads(data.decode())
+    if not isinstance(value, dict):
+        raise ValueError("it holds no JSON object")
+    facts = {name: entry for name, entry in value.items() if name != _SEAL}
+    if sealed(facts) != data:
+        raise ValueError("it was altered, its SHA-256 is not the one it carries")
+    return facts
 
 
 def differences(stored: Recipe, wanted: Recipe) -> list[str]:

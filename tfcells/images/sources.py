@@ -29,6 +29,15 @@ class PixelSource(Protocol):
         ...
 
 
+@runtime_checkable
+class FileSource(PixelSource, Protocol):
+    """A source whose rows are files of encoded pictures: what was decoded once is known again by its bytes."""
+
+    def read_bytes(self, id: str) -> bytes:
+        """Return the bytes of a row's file, or raise `BadImageError` with the reason."""
+        ...
+
+
 class FolderSource:
     """Files below a root; an id is the path relative to it, with forward slashes."""
 
@@ -112,10 +121,14 @@ class SpooledSource:
         """Flush, after the last `add` and before the first `read`."""
         self._spool.flush()
 
-    def read(self, id: str) -> Pixels:
-        """Decode one picture; `os.pread` keeps threads from moving one another's file position."""
+    def read_bytes(self, id: str) -> bytes:
+        """Return one encoded picture; `os.pread` keeps threads from moving one another's file position."""
         start, length = self._places[id]
-        return decode_image(os.pread(self._spool.fileno(), length, start))
+        return os.pread(self._spool.fileno(), length, start)
+
+    def read(self, id: str) -> Pixels:
+        """Decode one picture."""
+        return decode_image(self.read_bytes(id))
 
     def describe(self) -> dict[str, str]:
         """Name the data set."""
