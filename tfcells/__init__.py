@@ -43,6 +43,7 @@ _HOME = {
     "run_demo": "tfcells.demo",
     "run_study": "tfcells.study",
     "split_table": "tfcells.images.splits",
+    "verify_store": "tfcells.steps.verify",
     "write_split_files": "tfcells.steps.split",
     "write_sample_folder": "tfcells.images.synthetic.folder",
 }

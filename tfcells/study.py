@@ -8,7 +8,7 @@ from typing import Any, Final
 from tfcells.config import StudyConfig
 from tfcells.errors import RequestError
 from tfcells.features.extract import extract
-from tfcells.features.store import FeatureStore
+from tfcells.features.store import FeatureStore, known_files
 from tfcells.images.readers import read_images
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import Split, split_table, write_split
@@ -76,6 +76,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         config.images.root,
         class_names=config.images.class_names,
         groups=config.images.groups,
+        known=known_files(out / "features"),
         progress=progress,
     )
     # Before the features: a study whose classes cannot be split or probed must not cost an hour first.

@@ -50,6 +50,7 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
         "split",
         "layers",
         "extract",
+        "verify",
         "bench",
         "probe",
         "map",

@@ -33,16 +33,16 @@ def small_row(monkeypatch):
 
 def full_after(shards_written, monkeypatch, *, number=errno.ENOSPC):
     """A disk that takes so many shards and then no more."""
-    write, written = shards._write, []
+    write, written = shards.write_file, []
 
     def limited(path, data):
         if len(written) >= 3 * shards_written:  # two arrays and a record each
             path.write_bytes(data[: len(data) // 2])
             raise OSError(number, "No space left on device", str(path))
         written.append(path)
-        return write(path, data)
+        write(path, data)
 
-    monkeypatch.setattr(shards, "_write", limited)
+    monkeypatch.setattr(shards, "write_file", limited)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

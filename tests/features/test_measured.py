@@ -12,7 +12,7 @@ import pytest
 from tfcells.errors import RequestError, StaleStoreError
 from tfcells.features import measured
 from tfcells.features.extract import Extraction, extract, plan_extraction
-from tfcells.features.handcrafted import HANDCRAFTED
+from tfcells.features.handcrafted import HANDCRAFTED, Handcrafted
 from tfcells.features.store import FeatureStore
 from tfcells.images.decode import BadImageError
 from tfcells.images.splits import split_table
@@ -65,14 +65,8 @@ def test_a_lost_shard_is_made_again_and_another_request_refused(cells, tmp_path,
     shutil.rmtree(copy / "shards" / "00002")
     assert FeatureStore(copy).rows_done == 32
     assert extract(cells, REQUEST, into=copy).digest == store.digest
-    with pytest.raises(StaleStoreError, match=r"handcrafted\.hog\.definition is \(absent\) in the store"):
-        extract(cells, replace(REQUEST, handcrafted=("stain", "hog")), into=copy)
-
-
-def test_another_definition_of_the_same_name_is_another_recipe(cells, store, monkeypatch):
-    monkeypatch.setitem(HANDCRAFTED, "stain", replace(HANDCRAFTED["stain"], revision=2))
-    with pytest.raises(StaleStoreError, match=r"handcrafted\.stain\.definition is \w+ in the store"):
-        extract(cells, REQUEST, into=store.path)
+    with pytest.raises(StaleStoreError, match=r"dtype is float32 in the store, float16 was asked for"):
+        extract(cells, replace(REQUEST, dtype="float16"), into=copy)
 
 
 def test_a_complete_store_measures_nothing(cells, store, monkeypatch):
@@ -96,6 +90,24 @@ def test_half_precision_spares_the_colour_statistics(cells, store, tmp_path):
     half = extract(cells, replace(REQUEST, dtype="float16"), into=tmp_path / "store")
     assert (half.array("raw").dtype, half.array("colour").dtype) == (np.float16, np.float32)
     np.testing.assert_allclose(half.array("raw"), store.array("raw"), rtol=1e-3)
+    assert store.recipe["rounding"] == {}
+    assert set(half.recipe["rounding"]) == {"raw", "stain"}
+
+
+def test_what_half_precision_costs_is_said_before_it_is_paid(cells, tmp_path):
+    planned = plan_extraction(cells, replace(REQUEST, dtype="float16"), into=tmp_path / "store")
+    assert planned.taps["colour"].rounding == 0
+    for key in ("raw", "stain"):
+        assert 1e-6 < planned.taps[key].rounding <= 2**-11  # half of the last place of the largest number
+    assert plan_extraction(cells, REQUEST, into=tmp_path / "store").taps["raw"].rounding == 0
+
+
+def test_features_that_half_precision_cannot_hold_are_refused_before_anything_is_written(cells, tmp_path, monkeypatch):
+    wide = Handcrafted("raw", lambda pixels: np.full(2, 1e6, np.float32), 2, "too large")
+    monkeypatch.setitem(HANDCRAFTED, "raw", wide)
+    with pytest.raises(RequestError, match=r"at tap 'raw' of the fixed pictures do not fit float16: .* 1e\+06\. Store"):
+        extract(cells, replace(REQUEST, dtype="float16"), into=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_plan_counts_them(cells, tmp_path):
@@ -143,6 +155,8 @@ def test_colour_by_itself_can_be_asked_for(cells, tmp_path):
         ({"handcrafted": ("hog",), "taps": ("late",)}, "taps given without a backbone. Name the backbone"),
         ({"handcrafted": ("hog",), "size": 64}, "size given without a backbone"),
         ({"handcrafted": ("hog",), "weights": "cells"}, "weights given without a backbone"),
+        ({"handcrafted": ("hog",), "engine": "openvino"}, "engine given without a backbone"),
+        ({"handcrafted": ("hog",), "precision": "bfloat16"}, "precision given without a backbone"),
         ({"handcrafted": ("pixels",)}, "Unknown hand-made features 'pixels'"),
         ({"backbone": "vgg16", "taps": ("hog",), "handcrafted": ("hog",)}, "'hog' is a layer of vgg16 and the name of"),
     ],

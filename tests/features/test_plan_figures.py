@@ -12,6 +12,7 @@ RECIPE = {
     "images": {"count": 1000},
     "dtype": "float32",
     "handcrafted": {},
+    "rounding": {},
     "shapes": {"pooled": [1280], "flat": [25088]},
     "backbone": {"size": 224},
     "taps": ["pooled:mean", "flat:flatten"],

@@ -152,6 +152,14 @@ def _split(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=int, default=0)
 
 
+def _verify(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", metavar="STORE")
+    verb.add_argument("--images", metavar="DIR", help="default: where they were when the store was made")
+    verb.add_argument("--weights", metavar="W", help="default: the name in the recipe")
+    verb.add_argument("--rows", type=int, default=32, metavar="K", help="extracted anew (default: 32)")
+    verb.add_argument("--seed", type=int, default=0, help="of their choice")
+
+
 def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
     verb.add_argument("--out", required=True, metavar="DIR")
@@ -208,6 +216,7 @@ _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] 
     "split": ("a stratified split that parts no group, as a file", _split),
     "layers": ("what a backbone can be tapped at: names, shapes, parameters, bytes per image", _layers),
     "extract": ("features of a folder of images into a store; prints the plan first", _extract),
+    "verify": ("check every digest of a store, and extract some rows anew", _verify),
     "bench": ("how fast each installed engine is here, and whether the table of engines is right", _bench),
     "probe": ("how well the features of a store tell classes apart, with intervals", _probe),
     "map": ("coordinates of a store with quality numbers, mosaic and CSV", _map),

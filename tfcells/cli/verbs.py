@@ -15,12 +15,13 @@ from tfcells.cli.show import (
     say,
     share,
 )
-from tfcells.errors import RequestError
+from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
 
 if TYPE_CHECKING:
     from tfcells.features.plan import Plan
     from tfcells.features.store import FeatureStore
+    from tfcells.steps.verify import Verification
     from tfcells.study import Study
 
 _SHOWN: Final = 10
@@ -154,7 +155,9 @@ def extract(options: Options, _: Overrides) -> int:
     from tfcells.features.extract import Extraction, plan_extraction
     from tfcells.features.extract import extract as fill_store
     from tfcells.features.plan import parse_bytes
+    from tfcells.features.store import known_files
     from tfcells.images.readers import read_images
+    from tfcells.images.table import NOTHING_KNOWN
 
     if not options.out and not options.plan:
         raise RequestError(
@@ -181,7 +184,8 @@ def extract(options: Options, _: Overrides) -> int:
     budget = None if options.budget is None else parse_bytes(options.budget)
     progress = progress_bars(quiet=options.quiet)
     groups = Path(options.groups) if options.groups else None
-    table = read_images(options.images, groups=groups, progress=progress)
+    known = known_files(options.out) if options.out else NOTHING_KNOWN
+    table = read_images(options.images, groups=groups, known=known, progress=progress)
     name_quarantine(table.quarantine)
     if options.plan:
         plan = plan_extraction(table, extraction, into=options.out)
@@ -217,6 +221,27 @@ def extract(options: Options, _: Overrides) -> int:
         engine = f"{store.recipe['engine']['name']} {store.recipe['engine']['precision']}"
         print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path} by {engine}, digest {store.digest}")
     return 1 if store.quarantine else 0
+
+
+def verify(options: Options, _: Overrides) -> int:
+    """`tfcells verify STORE`: exit code 3 if something is wrong with it."""
+    from tfcells.steps.verify import verify_store
+
+    if options.rows < 0:
+        raise RequestError(f"--rows {options.rows} given. Expected 0 or more.")
+    found = verify_store(
+        options.store,
+        images=options.images,
+        weights=options.weights,
+        rows=options.rows,
+        seed=options.seed,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json(found.as_json())
+    else:
+        print("\n".join(_verification_lines(found)))
+    return 0 if found.sound else DamageError.exit_code
 
 
 def bench(options: Options, _: Overrides) -> int:
@@ -383,6 +408,7 @@ VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "split": split,
     "layers": layers,
     "extract": extract,
+    "verify": verify,
     "bench": bench,
     "probe": probe,
     "map": map_,
@@ -422,6 +448,23 @@ def _complete_store(path: str) -> "FeatureStore":
             "`tfcells extract` command that began it."
         )
     return store
+
+
+def _verification_lines(found: "Verification") -> list[str]:
+    lines = [
+        f"damaged: {fault.where}: {fault.what}"
+        + ("" if fault.tap is None else f"; tap {fault.tap} by {fault.difference:.2g}")
+        for fault in found.faults
+    ]
+    lines += [f"note: {reason}" for reason in found.left_out]
+    anew = (
+        f", {found.compared:,} rows extracted anew ({found.identical:,} identical to the bit, the largest difference "
+        f"{found.largest:.2g}, {found.tolerance:g} is allowed)"
+        if found.compared
+        else ""
+    )
+    verdict = "sound" if found.sound else f"{len(found.faults):,} faults"
+    return [*lines, f"{found.path}: {verdict}: {found.files:,} files, {found.images:,} pictures{anew}"]
 
 
 def _print_bench(facts: Mapping[str, Any]) -> None:
@@ -468,11 +511,16 @@ def _say_plan(plan: "Plan") -> None:
 
 
 def _plan_lines(plan: "Plan") -> list[str]:
+    kept = (
+        [f"plan: kept of {plan.rows_kept:,} images: {', '.join(plan.taps_kept) or 'no tap'}"] if plan.rows_kept else []
+    )
     taps = [
         f"plan: {key} ({tap.pooling}): {_size(tap.bytes)} on disk, {_size(tap.memory_bytes)} of memory"
+        + (f", rounded by up to {tap.rounding:.1e} of its largest number" if tap.rounding else "")
         for key, tap in plan.taps.items()
     ]
     return [
+        *kept,
         f"plan: {plan.rows:,} images in {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s "
         f"({plan.engine}, one pass for all taps)",
         *taps,

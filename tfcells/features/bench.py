@@ -18,8 +18,8 @@ from tfcells.errors import RequestError
 from tfcells.features.engines.contract import ENGINES, PRECISIONS, threads
 from tfcells.features.engines.machine import Machine, prefer_onednn, this_machine
 from tfcells.features.engines.table import candidates, obstacles
-from tfcells.features.extract import Extraction
 from tfcells.features.handcrafted import colour_statistics
+from tfcells.features.request import Extraction
 from tfcells.images.batches import PictureBatch, image_batches
 from tfcells.images.sources import SpooledSource
 from tfcells.images.table import ImageTable

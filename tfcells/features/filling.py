@@ -120,7 +120,7 @@ def fill_store(
     prepared.plan.require_budget(budget)
     prepared.plan.require_room(into)
     started = time.perf_counter()
-    with _disk_full_said(into), StoreWriter.open(into, recipe=extractor.recipe, table=table) as writer:
+    with disk_full_said(into), StoreWriter.open(into, recipe=extractor.recipe, table=table) as writer:
         first = writer.rows_done
         progress("extracting", first, len(table))
         made = shards(extractor, first, len(table), lambda done: progress("extracting", done, len(table)))
@@ -171,7 +171,8 @@ class ShardQueue:
 
 
 @contextmanager
-def _disk_full_said(into: Path) -> Iterator[None]:
+def disk_full_said(into: Path) -> Iterator[None]:
+    """Say in words what to do when the disk is full; whatever else goes wrong passes through."""
     try:
         yield
     except OSError as fault:

@@ -4,24 +4,26 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from tfcells.arrays import Float32, Pixels
 from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.golden import check_fingerprint, fingerprint, golden_picture, known_fingerprints
 from tfcells.backbones.open import OpenBackbone, open_backbone
 from tfcells.errors import DamageError, RequestError
 from tfcells.features.engines.choose import Workbench, choose_engine, reopen_engine
 from tfcells.features.engines.contract import Engine
-from tfcells.features.extract import Extraction, complete_recipe
+from tfcells.features.engines.parity import rounding
 from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
 from tfcells.features.handcrafted import find_handcrafted, measure_all, parted
-from tfcells.features.measured import seconds_to_measure
+from tfcells.features.measured import made_rounding, seconds_to_read
+from tfcells.features.pieces import is_store
 from tfcells.features.plan import Plan, plan_of
 from tfcells.features.recipe import Recipe, canonical_json, shard_rows
+from tfcells.features.request import Extraction, complete_recipe
 from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.resize import RESIZERS
@@ -33,7 +35,7 @@ def open_checked(extraction: Extraction) -> OpenBackbone:
     """Open a backbone and hold its known golden check, in TensorFlow's float32.
 
     Raises:
-        DamageError: If weights that tfcells knows do not give the activations it knows.
+        DamageError: If a weight is not finite, or weights that tfcells knows do not give the activations it knows.
         RequestError: If the extraction names no backbone.
     """
     if extraction.backbone is None:
@@ -41,10 +43,21 @@ def open_checked(extraction: Extraction) -> OpenBackbone:
     backbone = open_backbone(
         extraction.backbone, weights=extraction.weights, size=extraction.size, seed=extraction.seed
     )
+    _require_finite(backbone)
     known = known_fingerprints().get(backbone.sha256)
     if known is not None and backbone.size == backbone.row.size:
         check_fingerprint(golden(cut_backbone(backbone)), known, whose=f"{backbone.row.name} {backbone.weights}")
     return backbone
+
+
+def _require_finite(backbone: OpenBackbone) -> None:
+    # Activations need not show it: oneDNN's rectifier makes zeros of what is no number.
+    for weight in backbone.model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise DamageError(
+                f"Weight {weight.path!r} of {backbone.row.name} {backbone.weights} is not finite: the weights are "
+                "damaged. Expected finite numbers; fetch the weights again."
+            )
 
 
 def golden(model: keras.Model) -> dict[str, list[float]]:
@@ -99,12 +112,16 @@ class NetworkFeatures:
     kernel: str
     recipe: Recipe
 
+    def resize(self, pixels: Pixels) -> Float32[np.ndarray, "size size 3"]:
+        """A picture as the network takes it."""
+        return RESIZERS[self.kernel](pixels, height=self.engine.size, width=self.engine.size)
+
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
         """Features of rows `start` to `stop`, batch by batch; see `tfcells.features.filling.Extractor`."""
         made = find_handcrafted(tuple(self.recipe["handcrafted"]))
         pictures = image_batches(
             self.table,
-            resize=partial(RESIZERS[self.kernel], height=self.engine.size, width=self.engine.size),
+            resize=self.resize,
             size=self.engine.size,
             batch_size=self.engine.batch_size,
             start=start,
@@ -125,7 +142,7 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
         DamageError: If a golden check fails, that of the weights or that of the store in `into`.
         RequestError: If no engine fits the request.
     """
-    stored = FeatureStore(into) if into is not None and (into / "recipe.json").is_file() else None
+    stored = FeatureStore(into) if into is not None and is_store(into) else None
     backbone = open_checked(extraction)
     workbench = Workbench(backbone, extraction.parsed_taps(), batch_size=extraction.batch_size)
     if stored is None:
@@ -134,21 +151,29 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
         choice = reopen_engine(workbench, stored.recipe["engine"])
     found = engine_golden(choice.engine, kernel=backbone.row.kernel)
     seconds, shapes = _timed(choice.engine)
-    recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found, engine=choice.facts)
+    recipe = complete_recipe(
+        wanted,
+        sha256=backbone.sha256,
+        shapes=shapes,
+        golden=found,
+        engine=choice.facts,
+        rounding=_rounding(workbench, choice.engine, wanted) if stored is None else stored.recipe["rounding"],
+    )
     if stored is not None:
         # Equal within the tolerance: the store's identity stays what it was.
         recipe = {**recipe, "golden": stored.recipe["golden"]}
         require_recipe(stored.path, stored.recipe, recipe)  # other weights may have come under the same name
         check_fingerprint(found, recipe["golden"], whose=f"the weights that {into} was made with")
+    extractor = NetworkFeatures(table, choice.engine, backbone.row.kernel, recipe)
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
         rows_done=0 if stored is None else stored.rows_done,
-        images_per_second=1 / (seconds + seconds_to_measure(recipe)),
+        images_per_second=1 / _seconds_together(seconds, extractor),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(NetworkFeatures(table, choice.engine, backbone.row.kernel, recipe), plan)
+    return Prepared(extractor, plan)
 
 
 def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> NetworkFeatures:
@@ -178,6 +203,19 @@ def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> Network
         whose="this machine, against that of the recipe,",
     )
     return NetworkFeatures(table, choice.engine, backbone.row.kernel, recipe)
+
+
+def _rounding(workbench: Workbench, engine: Engine, wanted: Recipe) -> dict[str, dict[str, float]]:
+    """What storing features in fewer bits does to them, by tap and hand-made feature."""
+    dtype = str(wanted["dtype"])
+    return {} if dtype == "float32" else {**rounding(engine(workbench.pictures), dtype), **made_rounding(wanted)}
+
+
+def _seconds_together(network: float, extractor: NetworkFeatures) -> float:
+    """Seconds for one picture: a processor decodes and computes in turns, beside a graphics card it only decodes."""
+    reading = seconds_to_read(extractor.table, extractor.recipe, resize=extractor.resize)
+    on_gpu = extractor.recipe["engine"]["device"] == "gpu"
+    return max(network, reading) if on_gpu else network + reading
 
 
 def _timed(engine: Engine) -> tuple[float, dict[str, tuple[int, ...]]]:

@@ -5,21 +5,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 import numpy as np
 
-from tfcells.arrays import Float32
-from tfcells.backbones.golden import golden_picture
+from tfcells.arrays import Float32, Pixels
 from tfcells.errors import RequestError
-from tfcells.features.extract import Extraction
+from tfcells.features.engines.parity import canonical_pictures, rounding
 from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
 from tfcells.features.handcrafted import find_handcrafted, handcrafted_recipe, measure_all, parted
+from tfcells.features.pieces import is_store
 from tfcells.features.plan import Plan, plan_of
-from tfcells.features.recipe import Recipe, shard_rows
+from tfcells.features.recipe import COLOUR, Recipe, shard_rows
+from tfcells.features.request import Extraction
 from tfcells.features.store import FeatureStore
 from tfcells.images.checked import read_measured
 from tfcells.images.decode import BadImageError
@@ -28,6 +29,7 @@ from tfcells.progress import Progress, silent
 
 _Answer = TypeVar("_Answer")
 _AHEAD: Final = 4  # rows per thread that are measured before their batch is asked for
+_TIMED: Final = 9  # rows that are read for a plan
 
 
 def extract_rows(
@@ -78,17 +80,23 @@ class Measured:
 
 
 def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
-    """Complete the plan; the recipe is known as it was asked for, and nothing is written."""
-    rows_done = FeatureStore(into).rows_done if into is not None and (into / "recipe.json").is_file() else 0
+    """Complete the recipe and the plan; nothing is written.
+
+    Raises:
+        RequestError: If features do not fit the type they are to be stored in.
+    """
+    stored = FeatureStore(into) if into is not None and is_store(into) else None
+    found = made_rounding(wanted) if stored is None else stored.recipe["rounding"]
+    recipe = {**wanted, "rounding": found}
     plan = plan_of(
-        wanted,
+        recipe,
         into=Path() if into is None else into,
-        rows_done=rows_done,
-        images_per_second=1 / seconds_to_measure(wanted),
+        rows_done=0 if stored is None else stored.rows_done,
+        images_per_second=1 / seconds_to_read(table, recipe),
         weights_bytes=0,
-        shard_rows=shard_rows(wanted),
+        shard_rows=shard_rows(recipe),
     )
-    return Prepared(Measured(table, wanted), plan)
+    return Prepared(Measured(table, recipe), plan)
 
 
 def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> Measured:
@@ -102,13 +110,32 @@ def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> Measure
     return Measured(table, recipe)
 
 
-def seconds_to_measure(recipe: Recipe) -> float:
-    """Seconds that the hand-made features of one picture take when all cores work, measured on the golden picture."""
-    measure, picture = measure_all(find_handcrafted(tuple(recipe["handcrafted"]))), golden_picture()
-    measure(picture)  # the first call pays for what is loaded by it
-    started = time.perf_counter()
-    measure(picture)
-    return (time.perf_counter() - started) / _threads()
+def made_rounding(recipe: Recipe) -> dict[str, dict[str, float]]:
+    """What storing hand-made features in fewer bits does to them, by name; the colour statistics are not rounded.
+
+    Raises:
+        RequestError: If a feature does not fit.
+    """
+    made = [row for row in find_handcrafted(tuple(recipe["handcrafted"])) if row.name != COLOUR]
+    if not made or recipe["dtype"] == "float32":
+        return {}
+    measure = measure_all(made)
+    return rounding(parted(np.stack([measure(pixels) for pixels in canonical_pictures()]), made), recipe["dtype"])
+
+
+def seconds_to_read(
+    table: ImageTable, recipe: Recipe, *, resize: Callable[[Pixels], object] = lambda pixels: None
+) -> float:
+    """Seconds that reading, measuring and resizing one picture take when all cores work, by some of the pictures."""
+    measure = measure_all(find_handcrafted(tuple(recipe["handcrafted"])))
+    started, timed = time.perf_counter(), -1
+    for row in np.unique(np.linspace(0, len(table) - 1, _TIMED, dtype=np.int64)).tolist():
+        with suppress(BadImageError):
+            resize(read_measured(table, row, measure)[0])
+            timed += 1
+            if not timed:  # the first picture pays for what is loaded by it
+                started = time.perf_counter()
+    return max(time.perf_counter() - started, 1e-6) / max(timed, 1) / _threads()
 
 
 def _in_order(work: Callable[[int], _Answer], rows: range) -> Generator[_Answer, None, None]:

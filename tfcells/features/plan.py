@@ -29,11 +29,14 @@ class TapPlan:
         pooling: How it is pooled.
         bytes: On disk, of all images.
         memory_bytes: Of its share of the shards that are held.
+        rounding: Largest error of storing it in fewer bits than float32, as a share of its largest number, on fixed
+            pictures; 0 where it is stored as it is.
     """
 
     pooling: str
     bytes: int
     memory_bytes: int
+    rounding: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Plan:
         seconds: Expected time for the rows still missing, from the rate measured on this machine.
         images_per_second: That rate.
         memory_bytes: Expected peak of shards, batches and the network's weights, whatever the number of images.
+        rows_kept: Images whose features a store holds already, at the taps kept.
+        taps_kept: The taps it holds them of.
     """
 
     rows: int
@@ -62,6 +67,8 @@ class Plan:
     seconds: float
     images_per_second: float
     memory_bytes: int
+    rows_kept: int = 0
+    taps_kept: tuple[str, ...] = ()
 
     def require_budget(self, budget: int | None) -> None:
         """Raise `RequestError` if the whole store would be larger than a number of bytes; None is no limit."""
@@ -101,7 +108,12 @@ def plan_of(
         rows=missing,
         engine=f"{recipe['engine']['name']} {recipe['engine']['precision']}",
         taps={
-            key: TapPlan(pooling.get(key, "none"), number * count, _SHARDS * min(shard_rows, count) * number)
+            key: TapPlan(
+                pooling=pooling.get(key, "none"),
+                bytes=number * count,
+                memory_bytes=_SHARDS * min(shard_rows, count) * number,
+                rounding=recipe["rounding"][key]["relative_error"] if key in recipe["rounding"] else 0.0,
+            )
             for key, number in per_image.items()
         },
         bytes_total=int(_SPARE * count * beside),

@@ -21,7 +21,7 @@ from tfcells.images.decode import SUFFIXES
 from tfcells.images.inspect import Candidate, classed_candidates, inspect_candidates
 from tfcells.images.remote import is_remote, read_remote
 from tfcells.images.sources import ArraySource, FolderSource
-from tfcells.images.table import ImageTable, Quarantined
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles, Quarantined
 from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ def read_images(
     *,
     class_names: Sequence[str] | None = None,
     groups: str | Path | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
     """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest, `tfds:<name>` or a remote folder.
@@ -43,6 +44,7 @@ def read_images(
         class_names: Names of the classes in the order of the numbers in an npz file's labels; for any
             other source, the classes to expect (another one is an error).
         groups: A CSV file with the columns `id` and `group`, joined to the groups the source itself knows.
+        known: Files that need not be decoded again, e.g. `known_files` of a store.
         progress: Told how far the reading is.
 
     Raises:
@@ -52,9 +54,9 @@ def read_images(
     if str(root).startswith("tfds:"):
         from tfcells.images.tfds_reader import read_tfds
 
-        table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, progress=progress)
+        table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, known=known, progress=progress)
     elif is_remote(root):
-        table = read_remote(str(root), class_names=class_names, progress=progress)
+        table = read_remote(str(root), class_names=class_names, known=known, progress=progress)
     else:
         path = Path(root)
         if not path.exists():
@@ -63,11 +65,11 @@ def read_images(
                 "tfds:<name> or an address such as s3://bucket/folder."
             )
         if path.is_dir():
-            table = read_folder(path, class_names=class_names, progress=progress)
+            table = read_folder(path, class_names=class_names, known=known, progress=progress)
         elif path.suffix.lower() == ".npz":
             table = read_npz(path, class_names=class_names, progress=progress)
         elif path.suffix.lower() == ".csv":
-            table = read_manifest(path, class_names=class_names, progress=progress)
+            table = read_manifest(path, class_names=class_names, known=known, progress=progress)
         else:
             raise RequestError(
                 f"{path} is neither a folder nor an .npz file nor a .csv manifest. "
@@ -76,7 +78,13 @@ def read_images(
     return table if groups is None else table.with_groups(read_groups(Path(groups)))
 
 
-def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:
+def read_folder(
+    root: Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
+    progress: Progress = silent,
+) -> ImageTable:
     """Read class folders (`<root>/<class>/.../<file>`), or one flat folder of unlabelled pictures.
 
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
@@ -93,7 +101,12 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
         _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
     candidates, beside = classed_candidates(found)
     return inspect_candidates(
-        candidates, FolderSource(root), class_names=class_names, quarantine=[*closed, *beside], progress=progress
+        candidates,
+        FolderSource(root),
+        class_names=class_names,
+        quarantine=[*closed, *beside],
+        known=known,
+        progress=progress,
     )
 
 
@@ -102,6 +115,7 @@ def read_manifest(
     *,
     root: Path | None = None,
     class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
     """Read a CSV manifest with the columns `path`, `label` (may be empty), `group` (may be missing).
@@ -130,7 +144,9 @@ def read_manifest(
             Candidate(id, label=row.get("label") or None, group=row.get("group") or None, metadata=metadata)
         )
     source = FolderSource(path.parent if root is None else root)
-    return inspect_candidates(candidates, source, class_names=class_names, quarantine=left_out, progress=progress)
+    return inspect_candidates(
+        candidates, source, class_names=class_names, quarantine=left_out, known=known, progress=progress
+    )
 
 
 def read_npz(path: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:

@@ -16,7 +16,7 @@ from tfcells.errors import EmptyDataError, MissingExtraError, RequestError
 from tfcells.images.decode import SUFFIXES, BadImageError, decode_image
 from tfcells.images.inspect import classed_candidates, inspect_candidates
 from tfcells.images.sources import MAX_BYTES
-from tfcells.images.table import ImageTable
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles
 from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,13 @@ class RemoteSource:
         return f"{type(fault).__name__}: {text}"
 
 
-def read_remote(address: str, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:
+def read_remote(
+    address: str,
+    *,
+    class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
+    progress: Progress = silent,
+) -> ImageTable:
     """Read class folders, or one flat folder, below an fsspec address; rules as for `read_folder`.
 
     Raises:
@@ -136,7 +142,9 @@ def read_remote(address: str, *, class_names: Sequence[str] | None = None, progr
     if others:
         _log.info("passed over in %s, no image suffix: %s", shown_address(address), counted)
     candidates, left_out = classed_candidates(found)
-    return inspect_candidates(candidates, source, class_names=class_names, quarantine=left_out, progress=progress)
+    return inspect_candidates(
+        candidates, source, class_names=class_names, quarantine=left_out, known=known, progress=progress
+    )
 
 
 def reopened(address: str) -> RemoteSource | None:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from PIL import Image
+
 from tfcells.arrays import Float32, Pixels, UInt8
 
 _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixel spacing: antialiased
@@ -14,7 +16,7 @@ _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixe
 def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarray, "{height} {width} 3"]:
     """Resize with an antialiased triangle kernel, as `tf.image.resize(method="bilinear", antialias=True)` does.
 
-    Rows and columns one after the other, as sparse matrices that are made once for each pair of sizes.
+    Rows, then columns, as TensorFlow has it, by sparse matrices that are made once for each pair of sizes.
 
     Args:
         pixels: uint8 of shape (any height, any width, 3).
@@ -25,12 +27,11 @@ def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarr
         float32 of shape (height, width, 3) in [0, 255], not rounded.
     """
     rows, columns = pixels.shape[:2]
-    # Columns first, in a turned copy: then the second product already has the layout of the result.
-    turned = np.ascontiguousarray(pixels.transpose(1, 0, 2), dtype=np.float32).reshape(columns, rows * 3)
-    narrow = (_triangles(columns, width) @ turned).reshape(width, rows, 3)
-    upright = np.ascontiguousarray(narrow.transpose(1, 0, 2)).reshape(rows, width * 3)
-    small: np.ndarray = (_triangles(rows, height) @ upright).reshape(height, width, 3)
-    return small
+    low = _triangles(rows, height) @ pixels.reshape(rows, columns * 3).astype(np.float32)
+    # Turned by OpenCV, which takes a fifth of NumPy's time for elements of three numbers.
+    turned = cv2.transpose(low.reshape(height, columns, 3)).reshape(columns, height * 3)
+    narrow = _triangles(columns, width) @ turned
+    return np.asarray(cv2.transpose(narrow.reshape(width, height, 3)), dtype=np.float32)
 
 
 RESIZERS: Final[Mapping[str, Callable[..., Float32[np.ndarray, "height width 3"]]]] = {"bilinear": resize_image}

@@ -30,6 +30,15 @@ class PixelSource(Protocol):
         ...
 
 
+@runtime_checkable
+class FileSource(PixelSource, Protocol):
+    """A source whose rows are files of encoded pictures: what was decoded once is known again by its bytes."""
+
+    def read_bytes(self, id: str) -> bytes:
+        """Return the bytes of a row's file, or raise `BadImageError` with the reason."""
+        ...
+
+
 class FolderSource:
     """Files below a root; an id is the path relative to it, with forward slashes."""
 
@@ -118,7 +127,7 @@ class SpooledSource:
         self._spool.flush()
 
     def read_bytes(self, id: str) -> bytes:
-        """Return the bytes of one picture; `os.pread` keeps threads from moving one another's file position."""
+        """Return one encoded picture; `os.pread` keeps threads from moving one another's file position."""
         start, length = self._places[id]
         return os.pread(self._spool.fileno(), length, start)
 

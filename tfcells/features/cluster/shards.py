@@ -10,9 +10,9 @@ from typing import Any, Final
 from tfcells.errors import DamageError, RequestError, TfcellsError
 from tfcells.features.cluster.cluster import Cluster
 from tfcells.features.cluster.session import actor_options, connected, worker_count
-from tfcells.features.extract import Extraction
 from tfcells.features.filling import Extractor, Shard, Shards, Told
 from tfcells.features.recipe import shard_rows
+from tfcells.features.request import Extraction
 from tfcells.images.checked import read_checked
 from tfcells.images.decode import BadImageError
 from tfcells.images.remote import RemoteSource

@@ -5,9 +5,9 @@ import platform
 from collections.abc import Callable
 
 from tfcells.errors import RequestError
-from tfcells.features.extract import Extraction, feature_maker
 from tfcells.features.filling import Extractor, Shard, shards_here
 from tfcells.features.recipe import Recipe
+from tfcells.features.request import Extraction, feature_maker
 from tfcells.images.checked import read_checked
 from tfcells.images.decode import BadImageError
 from tfcells.images.table import ImageTable

@@ -15,7 +15,7 @@ from tfcells.errors import RequestError
 from tfcells.features.engines.contract import AUTO, OPENVINO, REFERENCE, TENSORFLOW, Engine
 from tfcells.features.engines.frozen import FrozenNetwork, freeze
 from tfcells.features.engines.machine import Machine, this_machine
-from tfcells.features.engines.parity import ACCEPTED, Parity, compare, described, parity_pictures
+from tfcells.features.engines.parity import ACCEPTED, Parity, compare, described, parity_pictures, rounded
 from tfcells.features.engines.table import candidates, require_possible
 from tfcells.features.engines.tensorflow_graph import TensorFlowEngine, graphics_card
 
@@ -121,7 +121,7 @@ def choose_engine(
             return Choice(opened, _facts(opened))
         parity = bench.parity(opened)
         if all(entry.accepted for entry in parity.values()):
-            return Choice(opened, {**_facts(opened), "parity": _rounded(parity)})
+            return Choice(opened, {**_facts(opened), "parity": rounded(parity)})
         refused.append(f"{' '.join(row)}: {described(parity)}; a cosine of {ACCEPTED} is needed")
         _log.info("features: engine %s passed over", refused[-1])
     raise RequestError(
@@ -151,10 +151,3 @@ def reopen_engine(bench: Workbench, stored: Mapping[str, Any]) -> Choice:
 def _facts(engine: Engine) -> dict[str, Any]:
     own = {"name": engine.name, "precision": engine.precision, "batch_size": engine.batch_size}
     return {**own, **engine.facts()}
-
-
-def _rounded(parity: Mapping[str, Parity]) -> dict[str, dict[str, float]]:
-    return {
-        key: {"cosine": float(f"{entry.cosine:.7g}"), "relative_error": float(f"{entry.relative_error:.3g}")}
-        for key, entry in parity.items()
-    }

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from tfcells.arrays import Float32
+from tfcells.arrays import Float32, Pixels
 from tfcells.backbones.golden import golden_picture
+from tfcells.errors import RequestError
 from tfcells.images.resize import RESIZERS
 from tfcells.images.synthetic.cells import draw_cell
 from tfcells.images.synthetic.recipes import CLASSES
@@ -36,10 +37,14 @@ class Parity:
         return self.cosine >= ACCEPTED
 
 
+def canonical_pictures() -> list[Pixels]:
+    """The canonical picture, then one generated cell of each class."""
+    return [golden_picture(), *(draw_cell(kind, seed=_SEED) for kind in CLASSES)]
+
+
 def parity_pictures(*, size: int, kernel: str) -> Float32[np.ndarray, "pictures size size 3"]:
-    """The canonical picture, then one generated cell of each class: float32 of shape (pictures, size, size, 3)."""
-    pictures = [golden_picture(), *(draw_cell(kind, seed=_SEED) for kind in CLASSES)]
-    return np.stack([RESIZERS[kernel](pixels, height=size, width=size) for pixels in pictures])
+    """Those pictures, resized: float32 of shape (pictures, size, size, 3)."""
+    return np.stack([RESIZERS[kernel](pixels, height=size, width=size) for pixels in canonical_pictures()])
 
 
 def compare(found: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> dict[str, Parity]:
@@ -50,6 +55,33 @@ def compare(found: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]
         reference: The same taps, as TensorFlow has them in float32.
     """
     return {key: _compare(found[key], expected) for key, expected in reference.items()}
+
+
+def rounding(features: Mapping[str, np.ndarray], dtype: str) -> dict[str, dict[str, float]]:
+    """What storing features in fewer bits does to them, by tap; empty for float32.
+
+    Raises:
+        RequestError: If a feature does not fit.
+    """
+    if dtype == "float32":
+        return {}
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is named below
+        stored = {key: array.astype(dtype) for key, array in features.items()}
+    for key, array in stored.items():
+        if not np.isfinite(array).all():
+            raise RequestError(
+                f"Features at tap {key!r} of the fixed pictures do not fit {dtype}: the largest is "
+                f"{np.abs(features[key]).max():.3g}. Store them as float32."
+            )
+    return rounded(compare(stored, features))
+
+
+def rounded(parity: Mapping[str, Parity]) -> dict[str, dict[str, float]]:
+    """The figures as a recipe holds them."""
+    return {
+        key: {"cosine": float(f"{entry.cosine:.7g}"), "relative_error": float(f"{entry.relative_error:.3g}")}
+        for key, entry in parity.items()
+    }
 
 
 def described(parity: Mapping[str, Parity]) -> str:
