@@ -21,6 +21,7 @@ from tfcells.features.engines.table import candidates, obstacles
 from tfcells.features.handcrafted import colour_statistics
 from tfcells.features.request import Extraction
 from tfcells.images.batches import PictureBatch, image_batches
+from tfcells.images.remote import RemoteSource
 from tfcells.images.sources import SpooledSource
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
@@ -50,8 +51,12 @@ def bench(
     Raises:
         RequestError: If there are no pictures to be read by another process.
     """
-    if isinstance(table.source, SpooledSource):
-        raise RequestError("Engines are measured on a folder, an .npz file or a .csv manifest. A tfds: source came.")
+    source = table.source
+    if isinstance(source, SpooledSource) or (isinstance(source, RemoteSource) and not source.shared):
+        raise RequestError(
+            "Engines are measured by processes of their own, on a folder, an .npz file or a .csv manifest. "
+            f"{source.describe()['kind']} came."
+        )
     if images < 1 or repeats < 1:
         raise RequestError(f"images = {images} and repeats = {repeats} given. Expected 1 or more of both.")
     table = table.take(range(min(images, len(table))))
