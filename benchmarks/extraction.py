@@ -141,7 +141,7 @@ class OnnxDirect(EagerLoop):
         self.model(self.batch)  # Keras exports no model that was never called
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
-            self.model.export(path, format="onnx", verbose=False)
+            self.model.export(str(path), format="onnx", verbose=False)
             self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
         self.name = self.session.get_inputs()[0].name
 
@@ -166,7 +166,7 @@ class OpenVinoDirect(EagerLoop):
         self.model(self.batch)  # Keras exports no model that was never called
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.xml"
-            self.model.export(path, format="openvino", verbose=False)
+            self.model.export(str(path), format="openvino", verbose=False)
             self.compiled = openvino.Core().compile_model(path, "CPU")
 
     def network(self, batches: int) -> None:
@@ -322,6 +322,7 @@ def run_compare(args: argparse.Namespace) -> None:
             here, there = context.Pipe()
             process = context.Process(target=take_turns, args=(name, files, args.weights, there), daemon=True)
             process.start()
+            there.close()  # so that a contestant that dies is an end of file here
             started[name] = (process, here, here.recv()["facts"])
             print(f"ready: {name}", file=sys.stderr)
         turns: dict[str, list[dict[str, Any]]] = {name: [] for name in started}

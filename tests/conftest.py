@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tfcells.features.recipe import images_of
+from tfcells.features.recipe import FORMAT, images_of
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.readers import read_folder
 from tfcells.images.sources import FolderSource
@@ -131,7 +131,7 @@ def made_store(
     table = made_table(labels, groups=groups)
     names = ("early", "late", "deep")[: len(widths)]
     recipe = {
-        "format": 1,
+        "format": FORMAT,
         "backbone": {"name": "tiny", "size": 32, "kernel": "bilinear", "preprocessing": "0" * 64},
         "weights": {"name": "none", "seed": 0, "sha256": "1" * 64},
         "taps": [f"{name}:mean" for name in names],

@@ -23,7 +23,7 @@ def folder(cell_folder, tmp_path):
 @pytest.fixture
 def described(cells, tmp_path):
     """A store that knows the files of the cells, and holds no features yet."""
-    recipe = {"taps": ["late:mean"], "handcrafted": [], "images": images_of(cells.ids, cells.digests)}
+    recipe = {"taps": ["late:mean"], "handcrafted": {}, "images": images_of(cells.ids, cells.digests)}
     with StoreWriter.open(tmp_path / "store", recipe=recipe, table=cells):
         pass
     return tmp_path / "store"

@@ -17,6 +17,9 @@ _SEAL: Final = "sha256"  # key of the digest of the other entries
 Recipe = Mapping[str, Any]
 """JSON object; see `tfcells.features.request.requested_recipe` for its keys."""
 
+FORMAT: Final = 2
+"""Of stores, as this version writes and reads them."""
+
 COLOUR: Final = "colour"
 """Name of the colour statistics, which every store has."""
 

@@ -15,10 +15,9 @@ from tfcells.features.engines.contract import AUTO
 from tfcells.features.engines.machine import prefer_onednn
 from tfcells.features.engines.table import check_names
 from tfcells.features.handcrafted import HANDCRAFTED, find_handcrafted, handcrafted_recipe
-from tfcells.features.recipe import Recipe, images_of
+from tfcells.features.recipe import FORMAT, Recipe, images_of
 from tfcells.images.table import ImageTable
 
-FORMAT: Final = 2
 DTYPES: Final = ("float32", "float16")
 
 

@@ -43,6 +43,7 @@ from tfcells.features.pieces import (
 )
 from tfcells.features.recipe import (
     COLOUR,
+    FORMAT,
     Recipe,
     canonical_json,
     differences,
@@ -79,7 +80,8 @@ class FeatureStore:
 
     Raises:
         RequestError: If there is no store.
-        StaleStoreError: If it was made by another recipe; names every difference.
+        StaleStoreError: If it was made by another recipe, of which it names every difference, or by a version of
+            tfcells that wrote stores in another form.
         DamageError: If it cannot be read.
     """
 
@@ -87,6 +89,7 @@ class FeatureStore:
         self.path = Path(path)
         self._pieces = Pieces(self.path)
         self.recipe = _json_of(self._pieces.read(RECIPE), self.path / RECIPE)
+        _require_format(self.path, self.recipe)
         if recipe is not None:
             require_recipe(self.path, self.recipe, recipe)
         self._shards = list(read_shards(self.path / SHARDS, held=self._pieces.shards))
@@ -357,6 +360,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return _json_of(pieces.read(RECIPE), path / RECIPE)
     finally:
         pieces.close()
+
+
+def _require_format(path: Path, recipe: Recipe) -> None:
+    found = recipe.get("format", FORMAT)
+    if found != FORMAT:
+        raise StaleStoreError(
+            f"{path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
+            "Extract it again into another folder, or remove this one."
+        )
 
 
 def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
