@@ -318,7 +318,7 @@ def run_compare(args: argparse.Namespace) -> None:
         files = some_files(Path(args.images), args.count, Path(folder))
         context = multiprocessing.get_context("spawn")
         started, asked = {}, contestants()
-        for name in asked if args.only is None else [BASELINE, *(name for name in asked if args.only in name)]:
+        for name in (name for name in asked if name == BASELINE or (args.only or "") in name):
             here, there = context.Pipe()
             process = context.Process(target=take_turns, args=(name, files, args.weights, there), daemon=True)
             process.start()

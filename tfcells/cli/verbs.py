@@ -20,7 +20,9 @@ from tfcells.names import visible
 
 if TYPE_CHECKING:
     from tfcells.features.plan import Plan
+    from tfcells.features.request import Extraction
     from tfcells.features.store import FeatureStore
+    from tfcells.images.table import ImageTable
     from tfcells.steps.verify import Verification
     from tfcells.study import Study
 
@@ -152,13 +154,39 @@ def layers(options: Options, _: Overrides) -> int:
 def extract(options: Options, _: Overrides) -> int:
     """`tfcells extract DIR`: exit code 1 if some image was quarantined."""
     from tfcells.features.cluster import Cluster
-    from tfcells.features.extract import Extraction, plan_extraction
     from tfcells.features.extract import extract as fill_store
     from tfcells.features.plan import parse_bytes
     from tfcells.features.store import known_files
     from tfcells.images.readers import read_images
     from tfcells.images.table import NOTHING_KNOWN
 
+    _check_extract(options)
+    cluster = Cluster(options.cluster, options.workers) if options.cluster else None
+    extraction = _extraction_of(options)
+    budget = None if options.budget is None else parse_bytes(options.budget)
+    progress = progress_bars(quiet=options.quiet)
+    groups = Path(options.groups) if options.groups else None
+    known = known_files(options.out) if options.out else NOTHING_KNOWN
+    table = read_images(options.images, groups=groups, known=known, progress=progress)
+    name_quarantine(table.quarantine)
+    if options.plan:
+        _show_plan(table, extraction, options, budget)
+        return 1 if table.quarantine else 0
+    store = fill_store(
+        table,
+        extraction,
+        into=Path(options.out),
+        progress=progress,
+        announce=(lambda plan: None) if options.quiet else _say_plan,
+        budget=budget,
+        cluster=cluster,
+    )
+    name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
+    _show_store(store, options)
+    return 1 if store.quarantine else 0
+
+
+def _check_extract(options: Options) -> None:
     if not options.out and not options.plan:
         raise RequestError(
             "--out STORE is missing. Name the store to make, or add --plan to see only what it would cost."
@@ -167,8 +195,12 @@ def extract(options: Options, _: Overrides) -> int:
         raise RequestError("--workers given without --cluster. Add `--cluster local`, or leave it out.")
     if options.plan and options.cluster:
         raise RequestError("--plan and --cluster given. A plan is that of this process; leave --cluster out of it.")
-    cluster = Cluster(options.cluster, options.workers) if options.cluster else None
-    extraction = Extraction(
+
+
+def _extraction_of(options: Options) -> "Extraction":
+    from tfcells.features.request import Extraction
+
+    return Extraction(
         backbone=options.backbone,
         weights=options.weights,
         taps=_names(options.layers),
@@ -181,46 +213,36 @@ def extract(options: Options, _: Overrides) -> int:
         engine=options.engine,
         precision=options.precision,
     )
-    budget = None if options.budget is None else parse_bytes(options.budget)
-    progress = progress_bars(quiet=options.quiet)
-    groups = Path(options.groups) if options.groups else None
-    known = known_files(options.out) if options.out else NOTHING_KNOWN
-    table = read_images(options.images, groups=groups, known=known, progress=progress)
-    name_quarantine(table.quarantine)
-    if options.plan:
-        plan = plan_extraction(table, extraction, into=options.out)
-        if options.json:
-            print_json(asdict(plan))
-        else:
-            print("\n".join(_plan_lines(plan)))
-        plan.require_budget(budget)
-        plan.require_room(Path(options.out or "."))
-        return 1 if table.quarantine else 0
-    announce = (lambda plan: None) if options.quiet else _say_plan
-    store = fill_store(
-        table,
-        extraction,
-        into=Path(options.out),
-        progress=progress,
-        announce=announce,
-        budget=budget,
-        cluster=cluster,
-    )
-    name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
+
+
+def _show_plan(table: "ImageTable", extraction: "Extraction", options: Options, budget: int | None) -> None:
+    """Print what it would cost, then refuse what is too much."""
+    from tfcells.features.extract import plan_extraction
+
+    plan = plan_extraction(table, extraction, into=options.out)
+    if options.json:
+        print_json(asdict(plan))
+    else:
+        print("\n".join(_plan_lines(plan)))
+    plan.require_budget(budget)
+    plan.require_room(Path(options.out or "."))
+
+
+def _show_store(store: "FeatureStore", options: Options) -> None:
+    engine = store.recipe["engine"]
     facts = {
         "store": str(store.path),
         "digest": store.digest,
         "images": len(store.rows.ids),
         "taps": {key: list(store.shapes[key]) for key in store.taps},
-        "engine": store.recipe["engine"],
+        "engine": engine,
         "quarantined": [entry._asdict() for entry in store.quarantine],
     }
     if options.json:
         print_json(facts)
-    else:
-        engine = f"{store.recipe['engine']['name']} {store.recipe['engine']['precision']}"
-        print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path} by {engine}, digest {store.digest}")
-    return 1 if store.quarantine else 0
+        return
+    by = f"{engine['name']} {engine['precision']}"
+    print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path} by {by}, digest {store.digest}")
 
 
 def verify(options: Options, _: Overrides) -> int:
@@ -247,7 +269,7 @@ def verify(options: Options, _: Overrides) -> int:
 def bench(options: Options, _: Overrides) -> int:
     """`tfcells bench DIR`: exit code 1 if some image was quarantined."""
     from tfcells.features.bench import bench as measure
-    from tfcells.features.extract import Extraction
+    from tfcells.features.request import Extraction
     from tfcells.images.readers import read_images
 
     extraction = Extraction(

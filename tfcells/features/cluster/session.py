@@ -10,6 +10,7 @@ from typing import Any, Final
 from tfcells.backbones.weights import SEARCH_VARIABLE
 from tfcells.errors import MissingExtraError, RequestError
 from tfcells.features.cluster.cluster import LOCAL, Cluster
+from tfcells.features.engines.machine import ONEDNN
 
 _LOOPBACK: Final = "127.0.0.1"
 _SETTINGS: Final = {
@@ -82,8 +83,7 @@ def actor_options(ray: Any, workers: int) -> dict[str, Any]:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0)))),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
     }
-    if SEARCH_VARIABLE in os.environ:
-        variables[SEARCH_VARIABLE] = os.environ[SEARCH_VARIABLE]
+    variables |= {name: os.environ[name] for name in (SEARCH_VARIABLE, ONEDNN) if name in os.environ}
     return {
         "num_cpus": 1,
         "num_gpus": min(1, gpus / workers),

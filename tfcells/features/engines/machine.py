@@ -10,7 +10,7 @@ from typing import Final
 
 from tfcells.features.engines.contract import ONNXRUNTIME, OPENVINO, TENSORFLOW
 
-_ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
+ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
 _PACKAGES: Final = {OPENVINO: ("openvino",), ONNXRUNTIME: ("onnxruntime", "tf2onnx", "onnx")}
 
 
@@ -68,7 +68,7 @@ def prefer_onednn() -> None:
     time of its own kernels. A user's own setting wins, and a TensorFlow that is loaded stays as it is.
     """
     if "tensorflow" not in sys.modules:
-        os.environ.setdefault(_ONEDNN, "1")
+        os.environ.setdefault(ONEDNN, "1")
 
 
 def _missing(engine: str) -> list[str]:
