@@ -546,10 +546,13 @@ def _plan_lines(plan: "Plan") -> list[str]:
         f"plan: {plan.rows:,} images in {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s "
         f"({plan.engine}, one pass for all taps)",
         *taps,
-        f"plan: {_size(plan.bytes_missing)} to write of {_size(plan.bytes_total)}, {_size(plan.bytes_free)} free",
+        f"plan: {_size(plan.bytes_missing)} to write for a store of {_size(plan.bytes_total)}, "
+        f"{_size(plan.bytes_free)} free",
         f"plan: about {_size(plan.memory_bytes)} of memory beside the engine itself, however many images",
     ]
 
 
 def _size(number: int) -> str:
+    if number < 2**20:
+        return f"{number / 2**10:,.1f} KiB"
     return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
