@@ -1,8 +1,8 @@
 """How honest are the intervals and the paired tests? Simulated coverage and size, as a table.
 
-    python benchmarks/coverage.py                    about 11 minutes on one core
-    python benchmarks/coverage.py --simulations 30   a look, in half a minute
-    python benchmarks/coverage.py --only balanced    one of the parts: coverage, sizes, balanced
+    python benchmarks/coverage.py                    about 20 minutes on one core
+    python benchmarks/coverage.py --simulations 30   a look, in two minutes
+    python benchmarks/coverage.py --only balanced    one of the parts: coverage, sizes, balanced, best
 
 Coverage: rows of 8 classes are drawn, in groups or alone, with known recalls and known directions of misses.
 The truth of each metric is the metric of the population's confusion table, and an interval covers if it holds
@@ -18,6 +18,11 @@ model's hits are correlated, so that its differences are not symmetric around 0.
 Balanced: the same for two models' balanced accuracy on classes of unequal size. Without a difference, where the
 models are as good in each class (`none`) or each is better in some (`traded`), and with one (`some`), for which
 the column of rejections is the power. `plain` is the size of the test of plain accuracy, misused for the question.
+
+Best: several models against the one that scored highest, where all are equal (`none`), where one is 5 points better
+(`one`), and where the lower half is 10 points worse (`half`). `false` is how many studies call a model worse that is
+as good as the best one there is, `holm` the same when the picking of the best is not counted, `found` the share of
+worse models that are called worse, `covered` how many studies have every interval hold its difference.
 """
 
 import argparse
@@ -33,7 +38,9 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from tfcells.stats.best import against_best
 from tfcells.stats.bootstrap import cluster_bootstrap
+from tfcells.stats.corrections import holm
 from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
 from tfcells.stats.metrics import accuracy, balanced_accuracy, confusion_by_group, macro_f1
 from tfcells.stats.paired import corrected_resampled_t, paired_balanced_difference, paired_difference
@@ -275,13 +282,81 @@ def measure_resampled_t(*, simulations: int, seed: int) -> dict[str, float]:
     return {"rejected": 100 * rejected / simulations, "naive_rejected": 100 * naive / simulations}
 
 
+@dataclass(frozen=True)
+class BestSetting:
+    """One row of the table of models against the best."""
+
+    models: int
+    rows: int
+    groups: int
+    kind: str
+    level: float
+    difference: str
+
+    @property
+    def levels(self) -> np.ndarray:
+        """`(models,)`: recall, the same in each class, where a model does not share the hits of the others."""
+        lower = np.zeros(self.models)
+        if self.difference == "one":
+            lower[1:] = 0.05
+        if self.difference == "half":
+            lower[self.models // 2 :] = 0.1
+        return self.level - 2 * lower  # half of the rows are as easy for all
+
+
+def best_settings() -> Iterator[BestSetting]:
+    """All rows of the table of models against the best."""
+    for models in (3, 16, 40):
+        for rows, groups, kind in ((300, 300, "alone"), (1200, 200, "alike"), (300, 50, "alike")):
+            for level, difference in ((0.6, "none"), (0.95, "none"), (0.9, "one"), (0.9, "half")):
+                yield BestSetting(models, rows, groups, kind, level, difference)
+
+
+def measure_best(setting: BestSetting, *, simulations: int, seed: int) -> dict[str, float]:
+    """Percent of studies with a false call (by all pairs, by Holm), of worse models found, of studies all covered."""
+    generator = np.random.default_rng(seed)
+    truth = setting.levels / 2
+    equal = truth == truth.max()
+    found = []
+    for _ in range(simulations):
+        hits, labels, groups = draw_models(setting, generator)
+        told = against_best(hits, labels, groups, draws=1999)
+        tests = [(number, test) for number, test in enumerate(told.tests) if test is not None]
+        worse = np.array([p <= 0.05 for p in told.p_adjusted])
+        alone = [paired_balanced_difference(hits[told.best], hits[number], labels, groups) for number, _ in tests]
+        by_holm = holm(np.array([test.p_value for test in alone])) <= 0.05
+        covered = all(
+            test.difference.low <= truth[told.best] - truth[number] <= test.difference.high for number, test in tests
+        )
+        false_by_holm = any(call and equal[number] for call, (number, _) in zip(by_holm, tests, strict=True))
+        power = worse[~equal].mean() if (~equal).any() else np.nan
+        found.append(((worse & equal).any(), false_by_holm, power, covered))
+    means = np.round(100 * np.mean(found, axis=0), 2).tolist()
+    return dict(zip(("false", "holm", "found", "covered"), means, strict=True))
+
+
+def draw_models(setting: BestSetting, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits `(models, rows)`, true classes and groups; half of a model's hits are those of all."""
+    rows, alike = setting.rows, setting.kind == "alike"
+    groups = draw_groups(rows, setting.groups, generator) if alike else np.arange(rows)
+    labels = generator.choice(4, p=[0.4, 0.3, 0.2, 0.1], size=rows)
+    shared = generator.uniform(size=rows) < setting.level
+    own = np.stack(
+        [
+            generator.uniform(size=rows) < draw_chances(np.full(rows, level), 0.2 if alike else 0.0, groups, generator)
+            for level in setting.levels
+        ]
+    )
+    return np.where(generator.uniform(size=own.shape) < 0.5, shared, own), labels, groups
+
+
 def main() -> None:
-    """Run everything, print three tables, append one JSON line per row."""
+    """Run everything, print four tables, append one JSON line per row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=300, help="draws per setting (default 300)")
     parser.add_argument("--bootstraps", type=int, default=40, help="of them also bootstrapped (default 40)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=list(PARTS), help="one of the three tables (default all)")
+    parser.add_argument("--only", choices=list(PARTS), help="one of the four tables (default all)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.jsonl")
     arguments = parser.parse_args()
     started = time.perf_counter()
@@ -394,10 +469,28 @@ def report_balanced(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return lines
 
 
+def report_best(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print the table of models against the best; one value per row."""
+    errors = 2 * 100 * np.sqrt(0.05 * 0.95 / arguments.simulations)
+    print(f"\nModels against the best, in % of studies; two Monte Carlo standard errors are {errors:.1f}")
+    lines: list[dict[str, Any]] = []
+    for number, setting in enumerate(best_settings()):
+        found = measure_best(setting, simulations=arguments.simulations, seed=arguments.seed + 1000 * number)
+        print(
+            f"{setting.models:3} models {setting.rows:5} {setting.groups:4} {setting.kind:>6} {setting.level:5} "
+            f"{setting.difference:>5} | false {found['false']:5.1f}, holm {found['holm']:5.1f}, "
+            f"found {found['found']:5.1f}, covered {found['covered']:5.1f}",
+            flush=True,
+        )
+        lines.append({"what": "against the best", **asdict(setting), **found})
+    return lines
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
     "coverage": report_coverage,
     "sizes": report_sizes,
     "balanced": report_balanced,
+    "best": report_best,
 }
 
 

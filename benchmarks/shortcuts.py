@@ -1,7 +1,7 @@
 """Are planted shortcuts found, sound collections left alone, wrong labels listed and leaks measured?
 
-    python benchmarks/shortcuts.py                            10 minutes on two cores
-    python benchmarks/shortcuts.py --data DIR                 the real Kaggle set too: DIR/kaggle_wbc4_train
+    python benchmarks/shortcuts.py                            half an hour or more on two cores
+    python benchmarks/shortcuts.py --data DIR                 real sets too: DIR/kaggle_wbc4_train and DIR/pbc
     python benchmarks/shortcuts.py --clean 4 --simulations 20 a look, in two minutes
 
 The `deep` features are cheap ones here: colour statistics of the whole picture and of its middle, and a histogram of
@@ -9,6 +9,8 @@ gradients, read by logistic regression. What a network's features would say take
 
     level      rejections at 5 % of one cue that has nothing to do with the classes: rows alone, in groups, in groups
                whose size goes with the class, in slides of several classes
+    readers    balanced accuracy of what is planted in drawn cues, and of real cues, beside additive bins, logistic
+               regression, a support vector machine and a forest on the same columns and folds
     planted    drawn collections of 3 classes with one mark tied to a class, and without
     clean      drawn collections without a mark: how many warn of anything
     review     labels of drawn cells exchanged: wrong ones among the first, and what confident learning counts
@@ -22,6 +24,7 @@ import json
 import platform
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +34,13 @@ from typing import Any
 import cv2
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
+from sklearn.svm import SVC
 
 from tfcells.features.handcrafted import colour_statistics
 from tfcells.images.cues import BLIND, Cues, read_cues
@@ -40,13 +50,27 @@ from tfcells.images.synthetic.folder import write_sample_folder
 from tfcells.images.synthetic.plant import NOTHING, SHORTCUTS, Plants, Shortcut
 from tfcells.images.table import ImageTable, codes_of
 from tfcells.probes.crossval import OutOfFold, SweepRows, cross_validate
+from tfcells.probes.cue_reader import CueReader
 from tfcells.probes.leak import leak_tax, leak_tax_json
+from tfcells.probes.reading import usual_reading
 from tfcells.probes.review import confidently_other, pairwise_doubt, review_list
 from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
 
 CLASSES = ("eosinophil", "lymphocyte", "monocyte")
 SIDE = 64  # pixels to which the middle of a picture is made small before gradients are taken
 Line = dict[str, Any]
+DRAWN = (
+    "tint",
+    "xor",
+    "xor among 4 more",
+    "ring",
+    "middle of 3 scanners",
+    "1 sd among 12",
+    "runs of file numbers",
+    "copies",
+    "noise",
+    "noise in copies",
+)
 
 
 def main() -> None:
@@ -56,7 +80,9 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=400, help="draws per setting of the level (default 400)")
     parser.add_argument("--images", type=int, default=30, help="images per class of a drawn collection (default 30)")
     parser.add_argument("--data", type=Path, help="folder with kaggle_wbc4_train and groups.csv")
-    parser.add_argument("--only", choices=("level", "planted", "clean", "review", "tax", "real"), action="append")
+    parser.add_argument(
+        "--only", choices=("level", "readers", "planted", "clean", "review", "tax", "real"), action="append"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "shortcuts.jsonl")
@@ -67,7 +93,15 @@ def main() -> None:
         "machine": platform.machine(),
         **{name: getattr(arguments, name) for name in ("clean", "simulations", "images", "seed")},
     }
-    parts = {"level": level, "planted": planted, "clean": clean, "review": review, "tax": tax, "real": real}
+    parts = {
+        "level": level,
+        "readers": readers,
+        "planted": planted,
+        "clean": clean,
+        "review": review,
+        "tax": tax,
+        "real": real,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
         if arguments.only and name not in arguments.only:
@@ -148,6 +182,97 @@ def _grouped_labels(
             return labels.astype(np.int64), np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
+def readers(arguments: argparse.Namespace) -> Iterator[Line]:
+    """What the reader reads beside other readers of the same columns, over draws; then of real cues."""
+    draws = max(arguments.simulations // 40, 2)
+    for kind in DRAWN:
+        found = Parallel(n_jobs=arguments.workers)(
+            delayed(_read_drawn)(kind, [arguments.seed, seed]) for seed in range(draws)
+        )
+        yield {
+            "drawn": kind,
+            "draws": draws,
+            **{name: float(np.mean([line[name] for line in found])) for name in found[0]},
+        }
+    for name in ("kaggle_wbc4_train", "pbc") if arguments.data else ():
+        table = _table_of(arguments.data, name)
+        rows = _rows_of(table, seed=arguments.seed)
+        for cue, values in read_cues(table).values.items():
+            if len(np.unique(values, axis=0)) > 1:
+                yield {"set": name, "cue": cue, "rows": len(values), **_read(values, rows, arguments.workers)}
+
+
+def _read_drawn(kind: str, seed: list[int]) -> dict[str, float]:
+    """One draw of a planted cue, by each reader, and whether the test finds it."""
+    values, labels, groups = _drawn_cue(kind, 400, np.random.default_rng(seed))
+    folds = assign_parts(labels, groups, shares=[0.2] * 5, seed=seed[-1])
+    rows = SweepRows(labels=labels, groups=groups, folds=folds, classes=int(labels.max()) + 1, seed=seed[-1])
+    ids = tuple(map(str, range(len(labels))))
+    cues = Cues(ids=ids, values={"border": values}, columns={"border": tuple(map(str, values[0]))}, absent={})
+    found = probe_shortcuts(cues, ids, rows, deep=np.ones(len(ids), dtype=bool), permutations=199)
+    return _read(values, rows, 1) | {"found": float(found.findings[0].above_chance)}
+
+
+def _drawn_cue(kind: str, rows: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns, labels and groups of one planted cue."""
+    groups, normal = np.arange(rows), generator.normal
+    labels = generator.permutation(groups % 2)
+    if kind == "tint":  # a faint direction among six columns that stain and light move together
+        values = normal(size=(rows, 3)) @ normal(size=(3, 6)) * 20 + normal(size=(rows, 6))
+        values += 8 * labels[:, None] * _direction(generator, 6)
+    elif kind in ("xor", "xor among 4 more"):
+        values = normal(size=(rows, 2 if kind == "xor" else 6))
+        labels = (values[:, 0] * values[:, 1] > 0).astype(int)
+    elif kind == "ring":
+        values = normal(size=(rows, 2))
+        radius = np.hypot(*values.T)
+        labels = (radius > np.median(radius)).astype(int)
+    elif kind == "middle of 3 scanners":  # the outer two sizes are of either other class: 2 / 3 is all there is
+        labels = generator.permutation(groups % 3)
+        outer = generator.choice([-50, 50], rows)
+        values = np.where(labels == 1, 0, outer)[:, None] + normal(size=(rows, 2)) * [[12, 0]] + normal(size=(rows, 2))
+    elif kind == "1 sd among 12":
+        values = normal(size=(rows, 12))
+        values[:, 3] += labels
+    elif kind == "runs of file numbers":  # ten runs, three classes in turn
+        values = generator.random((rows, 1))
+        labels = (values[:, 0] * 10).astype(int) % 3
+    elif kind == "noise":
+        values = normal(size=(rows, 6))
+    else:  # groups of 4 copies, which differ by 1 sd in a column of their class, or in none
+        groups = groups // 4
+        of_group = generator.permutation(np.arange(groups.max() + 1) % 3)
+        labels = of_group[groups]
+        shift = float(kind == "copies") * np.eye(3, 6)[of_group]
+        values = (shift + normal(size=(len(of_group), 6)))[groups] + 0.3 * normal(size=(rows, 6))
+    return values, labels.astype(np.int64), groups.astype(np.int64)
+
+
+def _direction(generator: np.random.Generator, columns: int) -> np.ndarray:
+    direction = generator.normal(size=columns)
+    return direction / np.linalg.norm(direction)
+
+
+def _read(values: np.ndarray, rows: SweepRows, workers: int) -> dict[str, float]:
+    """Balanced accuracy of this reader and of others, over the same folds."""
+    bins = KBinsDiscretizer(10, quantile_method="linear")
+    others = {
+        "additive bins": make_pipeline(bins, RidgeClassifier(5.0, class_weight="balanced")),
+        "logistic": LogisticRegression(max_iter=3000, class_weight="balanced"),
+        "svm": SVC(class_weight="balanced"),
+        "svm C=10": SVC(C=10, class_weight="balanced"),
+        "forest": RandomForestClassifier(200, class_weight="balanced", random_state=rows.seed),
+    }
+    said = {"reader": CueReader(values, rows).predict(rows.labels[None])[0]}
+    folds = PredefinedSplit(rows.folds)
+    for name, other in others.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bins of equal edges, solvers that stop early: as they come
+            model = make_pipeline(StandardScaler(), other)
+            said[name] = cross_val_predict(model, values, rows.labels, cv=folds, n_jobs=workers)
+    return {name: float(balanced_accuracy_score(rows.labels, answers)) for name, answers in said.items()}
+
+
 def planted(arguments: argparse.Namespace) -> Iterator[Line]:
     """Each kind of mark on one class of three."""
     for kind in (*SHORTCUTS, "none"):
@@ -166,7 +291,9 @@ def clean(arguments: argparse.Namespace) -> Iterator[Line]:
         "collections": len(looks),
         "that_warn": sum(map(bool, warned)),
         "warnings": {cue: sum(cue in names for names in warned) for cue in sorted(BLIND)},
-        "above_chance": {cue: sum(look["p_adjusted"][cue] <= 0.05 for look in looks) for cue in ("bytes", "colour")},
+        "above_chance": {
+            cue: sum(look["p_adjusted"][cue] <= 0.05 for look in looks) for cue in ("bytes", "colour statistics")
+        },
         "smallest_p_of_blind": {
             cue: min(look["p_value"][cue] for look in looks) for cue in sorted(BLIND & set(looks[0]["p_value"]))
         },
@@ -243,7 +370,9 @@ def tax(arguments: argparse.Namespace) -> Iterator[Line]:
         table = read_folder(root).with_groups({row.id: str(row.group) for row in truth})
         vectors = cheap_features(table)
     for probe in ("logistic", "knn"):
-        yield leak_tax_json(leak_tax(vectors, table.labels, table.group_codes, probe=probe, workers=arguments.workers))
+        yield leak_tax_json(
+            leak_tax(vectors, table.labels, table.group_codes, reading=usual_reading(probe), workers=arguments.workers)
+        )
     draws = max(arguments.simulations // 2, 10)
     for groups, size, probe in ((40, 3, "knn"), (100, 2, "knn"), (60, 4, "tree"), (60, 1.5, "logistic")):
         taxes = Parallel(n_jobs=arguments.workers)(
@@ -264,7 +393,7 @@ def _drawn_tax(groups: int, size: float, probe: str, seed: list[int]) -> tuple[f
     of_group = np.arange(groups) % 3
     centres = generator.normal(size=(groups, 8)) + 1.2 * np.eye(3, 8)[of_group]
     vectors = centres[codes] + 0.4 * generator.normal(size=(len(codes), 8))
-    found = leak_tax(vectors, of_group[codes], codes, probe=probe, repeats=4, seed=seed[-1]).tax
+    found = leak_tax(vectors, of_group[codes], codes, reading=usual_reading(probe), repeats=4, seed=seed[-1]).tax
     if found is None:
         raise RuntimeError("a drawn data set has no group of two rows")
     return found.value, found.low, found.high
@@ -274,10 +403,7 @@ def real(arguments: argparse.Namespace) -> Iterator[Line]:
     """Cues, tax and review of a real collection of augmented copies."""
     if arguments.data is None:
         return
-    name = "kaggle_wbc4_train"
-    with (arguments.data / "groups.csv").open(newline="", encoding="utf-8") as file:
-        group_of = {f"{row['class']}/{row['file']}": row["group"] for row in csv.DictReader(file) if row["set"] == name}
-    table = read_folder(arguments.data / name).with_groups(group_of)
+    table = _table_of(arguments.data, "kaggle_wbc4_train")
     vectors, rows = cheap_features(table), _rows_of(table, seed=arguments.seed)
     answers = _answers(vectors, rows)
     found = shortcuts_json(probe_shortcuts(read_cues(table), table.ids, rows, deep=answers))
@@ -285,7 +411,9 @@ def real(arguments: argparse.Namespace) -> Iterator[Line]:
     for cue in found["cues"]:
         yield {name: cue[name] for name in ("cue", "balanced_accuracy", "p_adjusted", "warns", "share")}
     for probe in ("logistic", "knn"):
-        yield leak_tax_json(leak_tax(vectors, rows.labels, rows.groups, probe=probe, workers=arguments.workers))
+        yield leak_tax_json(
+            leak_tax(vectors, rows.labels, rows.groups, reading=usual_reading(probe), workers=arguments.workers)
+        )
     listed = review_list(table.ids, rows, answers, table.class_names, limit=len(table))
     torn = [row for row in listed.rows if row.relatives_of_other_label]
     yield {
@@ -294,6 +422,13 @@ def real(arguments: argparse.Namespace) -> Iterator[Line]:
         "with_relatives_of_other_label": len(torn),
         "first_of_them": torn[0].id if torn else None,
     }
+
+
+def _table_of(data: Path, name: str) -> ImageTable:
+    """A real set with the groups of `groups.csv`."""
+    with (data / "groups.csv").open(newline="", encoding="utf-8") as file:
+        group_of = {f"{row['class']}/{row['file']}": row["group"] for row in csv.DictReader(file) if row["set"] == name}
+    return read_folder(data / name).with_groups(group_of)
 
 
 def cheap_features(table: ImageTable) -> np.ndarray:

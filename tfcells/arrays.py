@@ -26,6 +26,9 @@ Groups = Int64[np.ndarray, " images"]
 Hits = Bool[np.ndarray, " images"]
 """Whether an image was classified rightly."""
 
+HitsOfModels = Bool[np.ndarray, "models images"]
+"""Whether each of several models was right."""
+
 Probabilities = Float64[np.ndarray, "images classes"]
 """Class probabilities; rows sum to one."""
 

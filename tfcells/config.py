@@ -66,7 +66,7 @@ class ProbesConfig:
         reductions: `none`, `pca:0.8` (a share of the variance), `pca:50` (a number of components); each is tried.
         grids: Values of parameters to choose among, by probe and parameter; the catalog's where one is missing.
         inner_folds: Folds within each training set over which all this is chosen; 0 chooses nothing.
-        repeats: How often the nested choice is made, each time on other outer folds.
+        repeats: How often the nested choice is made, each time on other outer folds; joined to one estimate.
         concatenate: Whether all taps side by side are a candidate.
         workers: Processes; -1 for one per core. Results do not depend on it.
     """

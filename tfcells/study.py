@@ -1,6 +1,7 @@
 """The main path: one configuration in, one report out. It reads top to bottom like the README."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ from tfcells.images.splits import Split, split_table, write_split
 from tfcells.images.table import ImageTable
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
+from tfcells.probes.limits import check_readings
+from tfcells.probes.nested import MEMORY
 from tfcells.probes.predictions import prediction_columns, write_predictions
 from tfcells.probes.reading import Space
 from tfcells.probes.review import ReviewList, review_json, write_review
@@ -81,7 +84,18 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     )
     # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
     split = _split(config, table, space)
-    store = extract(table, extraction_of(config), into=out / "features", progress=progress)
+
+    def check(widths: Mapping[str, int]) -> None:
+        _check_widths(widths, config, table, split, space)
+
+    store = extract(
+        table,
+        extraction_of(config),
+        into=out / "features",
+        progress=progress,
+        announce=lambda plan: check(plan.widths),
+    )
+    check({layer: store.widths[layer] for layer in store.layers})  # nothing was announced if nothing was missing
     workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
@@ -131,7 +145,24 @@ def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:
     split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
     _, class_names, _, rows = rows_marked(table, split, seed=config.seed)
     deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats)
+    for difference in split.unlike_asked:
+        _log.warning("%s", difference)
     return split
+
+
+def _check_widths(
+    widths: Mapping[str, int], config: StudyConfig, table: ImageTable, split: Split, space: Space
+) -> None:
+    """Refuse what could not be probed or served, as soon as the network says how wide its layers are."""
+    _, class_names, _, rows = rows_marked(table, split, seed=config.seed)
+    check_readings(
+        widths,
+        deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats),
+        space,
+        concatenate=config.probes.concatenate,
+        served=True,
+        memory=MEMORY,
+    )
 
 
 def _split_anew(config: StudyConfig, table: ImageTable, space: Space, out: Path) -> Split:

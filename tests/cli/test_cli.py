@@ -16,6 +16,7 @@ from PIL import Image
 
 from tfcells.cli.main import build_parser, main
 from tfcells.features.store import FeatureStore
+from tfcells.images.splits import read_split
 
 CONFIG = """
 images: {{root: {root}, folds: 3}}
@@ -168,6 +169,16 @@ def test_a_misspelt_tap_exits_2_with_a_suggestion_and_writes_nothing(
 
 
 @pytest.mark.slow
+def test_what_layers_are_too_narrow_for_stops_a_study_before_anything_is_extracted(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(write_config()), "--probes.reductions", "[none, pca:5000]", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "pca:5000 asks for 5,000 components. block_1_expand_relu has 96 features" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
 def test_bad_files_are_named_on_stderr_and_the_rest_is_extracted(
     tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,6 +268,23 @@ def test_a_split_that_cannot_be_made_says_why(
     assert not (tmp_path / "split").exists()
 
 
+def test_a_share_that_groups_do_not_allow_and_a_class_without_images_are_said_and_kept_in_files(
+    tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(cell_folder, tmp_path / "cells")
+    (tmp_path / "cells" / "none").mkdir()
+    out = tmp_path / "split"
+    assert main(["split", str(tmp_path / "cells"), "--out", str(out), "--holdout", "0.95", "--seed", "3"]) == 1
+    said = capsys.readouterr().err
+    assert "class folder none holds no image" in said
+    assert "class none left out: it has no usable image" in said
+    assert "holdout: 95.0% of the images were asked for, 58.3% came; whole groups, and every class in every" in said
+    facts = json.loads((out / "split.json").read_text())
+    assert facts["shares"] == {"holdout": {"asked": 0.95, "came": 21 / 36}}
+    assert facts["left_out"] == {"none": "it has no usable image"}
+    assert read_split(out / "split.csv").seed == facts["seed"] == 3
+
+
 def test_control_characters_of_names_do_not_reach_the_terminal(
     tmp_path: Path, cell_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,6 +324,22 @@ def test_a_class_that_a_split_file_leaves_out_is_named_and_exits_1(
     assert main([*words, "--split", str(tmp_path / "split.csv")]) == 1
     left_out = json.loads((tmp_path / "p" / "results.json").read_text())["data"]["left_out"]
     assert left_out == {"class 1": "every image is marked 'left_out' in the split file"}
+    split = json.loads((tmp_path / "p" / "results.json").read_text())["split"]
+    assert (split["seed"], split["shares"]) == (None, {})  # nobody has said
+
+
+def test_repeats_are_joined_in_the_table_and_compared_with_the_baselines(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(make_store(signal=3.0).path), "--out", str(tmp_path / "p"), "--probes", "knn"]
+    assert main([*words, "--workers", "1", "--folds", "3", "--repeats", "2"]) == 0
+    said = capsys.readouterr().out
+    joined = json.loads((tmp_path / "p" / "results.json").read_text())["selection"]["joined"]
+    row = next(line for line in said.splitlines() if line.startswith("(the same, mean of 2 dealings)"))
+    assert f"{100 * joined['accuracy']['value']:.1f} % (" in row
+    difference = joined["minus_baselines"][0]["difference"]["value"]
+    assert f"nested minus colour · knn, mean of 2 dealings: {100 * difference:+.1f} points of balanced" in said
+    assert "p < 0.001 with all baselines counted" in said
 
 
 def test_probe_does_not_write_over_a_study(

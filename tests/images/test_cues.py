@@ -55,7 +55,7 @@ def test_colour_is_means_and_deviations_of_the_whole_picture(tmp_path):
     half = GREY.copy()
     half[:20] = (100, 128, 0)
     cues = read_cues(folder_of(tmp_path, {"a/1.png": encoded(half, format="PNG")}))
-    np.testing.assert_allclose(cues.values["colour"], [[114, 128, 64, 14, 0, 64]])
+    np.testing.assert_allclose(cues.values["colour statistics"], [[114, 128, 64, 14, 0, 64]])
 
 
 def test_a_picture_of_one_pixel_has_cues(tmp_path):
@@ -119,7 +119,7 @@ def test_progress_is_told(cells):
 def test_arrays_have_no_files_and_say_so(tmp_path):
     np.savez(tmp_path / "cells.npz", images=np.stack([GREY] * 4), labels=np.arange(4) % 2)
     cues = read_cues(read_npz(tmp_path / "cells.npz"))
-    assert set(cues.values) == {"size", "border", "colour"}
+    assert set(cues.values) == {"size", "border", "colour statistics"}
     assert cues.absent == dict.fromkeys(("bytes", "jpeg", "order"), "the source keeps no files, only pictures")
 
 

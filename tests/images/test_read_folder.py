@@ -191,7 +191,7 @@ def test_bad_files_are_quarantined_by_name_with_a_reason_and_the_rest_goes_on(tm
     os.mkfifo(tmp_path / "b" / "fifo.jpg")
     table = read_folder(tmp_path)
     assert table.ids == ("a/good.png",)
-    assert table.class_names == ("a",)
+    assert table.class_counts() == {"a": 1, "b": 0}
     reasons = {entry.id: entry.reason for entry in table.quarantine}
     assert list(reasons) == ["a/cut.png", "a/empty.jpg", "b/fifo.jpg", "b/gone.jpg", "b/text.jpg"]
     assert reasons["a/cut.png"].startswith("cannot be decoded: ")
@@ -263,6 +263,25 @@ def test_a_class_that_was_not_expected_is_refused_with_a_suggestion(tmp_path):
     draw(tmp_path / "monocite" / "x.png")
     with pytest.raises(UnknownNameError, match=r"Unknown class 'monocite'. Did you mean 'monocyte'"):
         read_images(tmp_path, class_names=["monocyte", "platelet"])
+
+
+def test_a_class_folder_without_pictures_is_a_class_without_pictures_and_is_warned_of(tmp_path, caplog):
+    for name in ("a", "b"):
+        draw(tmp_path / name / "one.png")
+    for name in ("c/below", ".hidden", "d\nd"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "c" / "notes.txt").write_text("none yet")
+    (tmp_path / "linked").symlink_to(tmp_path / "a")
+    with caplog.at_level("WARNING", logger="tfcells"):
+        table = read_folder(tmp_path)
+    assert table.class_counts() == {"a": 1, "b": 1, "c": 0, "d\nd": 0}
+    assert caplog.messages == ["class folder c holds no image", r"class folder d\nd holds no image"]
+
+
+def test_folders_beside_pictures_that_have_no_class_are_no_classes(tmp_path):
+    draw(tmp_path / "one.png")
+    (tmp_path / "empty").mkdir()
+    assert read_folder(tmp_path).class_names == ()
 
 
 def test_a_class_that_is_named_twice_is_refused(tmp_path):

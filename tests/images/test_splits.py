@@ -1,4 +1,5 @@
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -152,7 +153,7 @@ def test_every_law_of_a_split_holds_whatever_the_groups_hold(data, folds, holdou
     try:
         split = made(np.append(labels, [0]).tolist(), [*names, "other"], folds=folds, holdout=holdout, seed=seed)
     except RequestError as refused:
-        assert "Expected 2 or more" in str(refused)
+        assert "Expected 2 or more" in str(refused) or (holdout and "every class has an image there" in str(refused))
         return
     parts, labels = np.array(split.parts, dtype=object), np.append(labels, 0)
     assert set(split.parts) <= {TRAIN, HOLDOUT, LEFT_OUT}
@@ -165,6 +166,7 @@ def test_every_law_of_a_split_holds_whatever_the_groups_hold(data, folds, holdou
     assert set(sides_of_groups([str(side) for side in sides], [split.groups[row] for row in used])) == {1}
     for index in np.unique(labels[used]):
         assert len(np.unique(split.folds[(labels == index) & (parts == TRAIN)])) >= 2  # learned without any fold
+        assert holdout == 0 or (parts[labels == index] == HOLDOUT).any()
 
 
 @given(data=pure(least=6), holdout=st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.95]), seed=seeds)
@@ -177,6 +179,47 @@ def test_groups_of_one_class_are_learned_and_tested_in_every_fold(data, holdout,
     for index in np.unique(labels):
         assert set(split.folds[labels == index]) >= {0, 1, 2, 3, 4}
         assert (HOLDOUT in np.array(split.parts, dtype=object)[labels == index]) == (holdout > 0)
+
+
+@given(data=pure(least=6), holdout=st.floats(0.001, 0.95), seed=seeds)
+@BRIEF
+def test_the_share_that_came_is_said_beside_the_one_asked_for_where_they_differ(data, holdout, seed):
+    labels, groups = data
+    assume(labels.max() > 0)
+    split = made(labels.tolist(), [str(group) for group in groups], folds=5, holdout=holdout, seed=seed)
+    came = split.parts.count(HOLDOUT) / len(labels)
+    assert split.shares == {HOLDOUT: {"asked": holdout, "came": came}}
+    assert bool(split.unlike_asked) == (abs(came - holdout) > 0.1 * min(holdout, 1 - holdout))
+    assert split.aligned_to(split.ids[::-1]).shares == split.shares
+
+
+def test_shares_that_groups_do_not_allow_are_said_in_words():
+    few = [0, 1] * 10
+    assert made(few, holdout=0.2).unlike_asked == ()
+    assert made(few).shares == {}
+    assert made(few, folds=5, holdout=0.95).unlike_asked == (
+        "holdout: 95.0% of the images were asked for, 50.0% came; whole groups, and every class in every part, allow "
+        "no nearer share",
+    )
+    both = made([0, 1] * 200, folds=5, holdout=0.001, validation=0.25)
+    assert both.parts.count("validation") == 100
+    assert [words.split(" of")[0] for words in both.unlike_asked] == ["holdout: 0.1%"]
+
+
+def test_a_class_that_cannot_be_in_the_holdout_is_named():
+    # Five patients, of whom four have cells of two classes.
+    labels, groups = [0, 1, 0, 2, 0, 2, 1, 1, 2], list("ppqqrssrt")
+    with pytest.raises(RequestError) as refused:
+        made(labels, groups, folds=2, holdout=0.2)
+    assert "holdout = 0.2 was asked for, but whole groups could not be dealt so that every class" in str(refused.value)
+    assert "c has none. Expected every class in groups enough" in str(refused.value)
+    assert "choose another share or seed, or leave such classes out." in str(refused.value)
+
+
+def test_a_class_without_pictures_is_left_out_by_name():
+    ids = tuple(map(str, range(20)))
+    split = split_rows(ids, np.array([0, 2] * 10), ("a", "b", "c"), ids)
+    assert split.left_out == {"b": "it has no usable image"}
 
 
 def test_single_pictures_are_split_to_the_exact_number():
@@ -319,6 +362,21 @@ def test_what_was_written_is_read(tmp_path, rows):
     assert (again.ids, again.parts, again.groups) == (split.ids, split.parts, split.groups)
     np.testing.assert_array_equal(again.folds, split.folds)
     assert again.digest == split.digest
+
+
+def test_the_seed_of_a_file_is_not_known_unless_a_file_beside_it_knows(tmp_path):
+    split = made([0, 1] * 20, holdout=0.2, seed=7)
+    path, beside = tmp_path / "split.csv", tmp_path / "split.json"
+    write_split(split, path)
+    assert (read_split(path).seed, read_split(path).asked) == (None, {})
+    facts = {"seed": 7, "digest": split.digest, "shares": split.shares}
+    beside.write_text(json.dumps(facts))
+    assert (read_split(path).seed, read_split(path).asked) == (7, {HOLDOUT: 0.2})
+    wrong = ["", "[]", "[" * 100_000, json.dumps({"digest": split.digest})]
+    changes = ({"digest": "0"}, {"seed": -1}, {"seed": "7"}, {"seed": 1.5}, {"shares": {"holdout": {"asked": 2}}})
+    for text in [*wrong, *(json.dumps(facts | change) for change in changes)]:
+        beside.write_text(text)
+        assert (read_split(path).seed, read_split(path).asked) == (None, {})
 
 
 def test_a_file_has_the_columns_that_are_promised(tmp_path):

@@ -9,13 +9,14 @@ from sklearn.preprocessing import StandardScaler
 from tfcells.errors import RequestError
 from tfcells.images.splits import assign_parts
 from tfcells.probes import paths
-from tfcells.probes.catalog import PROBES, class_probabilities, fit_probe
+from tfcells.probes.calibration import HeldOut, calibrated
+from tfcells.probes.catalog import PROBES, Training, class_probabilities, fit_probe, pipeline_of
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import as_columns
 from tfcells.probes.linear import ridge
 from tfcells.probes.nested import answer_fold
-from tfcells.probes.paths import calibrated
 from tfcells.probes.reading import Reading, Space, components_of
+from tfcells.probes.temperature import TemperatureScaled, fit_temperature
 
 WIDE, TALL = 150, 8  # columns: more than the rows, and fewer
 
@@ -39,6 +40,27 @@ def answered(features, rows, space, *readings, fold=1, **options):
     return answer_fold(as_columns(features), rows, space, list(readings), fold=fold, **options)
 
 
+def fitted_on(features, training, how, space, found):
+    """The reading as scikit-learn fits it on the matrix, calibrated by probes that are fitted on parts of it."""
+    options = {
+        "scaler": how.scaler,
+        "components": components_of(how.reduction),
+        "parameters": space.parameters(how.probe)[found.chosen],
+    }
+    if PROBES[how.probe].decides:
+        return fit_probe(
+            how.probe, features, training.labels, training.groups, inner_folds=3, seed=training.seed, **options
+        )
+    told = np.zeros((len(features), training.labels.max() + 1))
+    for learns, tested in training.folds(3):
+        part = pipeline_of(
+            how.probe, Training(training.labels[learns], training.groups[learns], training.seed), **options
+        )
+        told[tested] = part.fit(features[learns], training.labels[learns]).predict_proba(features[tested])
+    whole = pipeline_of(how.probe, training, **options).fit(features, training.labels)
+    return TemperatureScaled(whole, temperature=fit_temperature(told, training.labels))
+
+
 @pytest.mark.parametrize("width", [TALL, WIDE])
 @pytest.mark.parametrize("reduction", ["none", "pca:0.8", "pca:5"])
 @pytest.mark.parametrize(
@@ -58,18 +80,8 @@ def test_a_fold_is_answered_as_by_the_probe_that_is_exported(probe, scaler, redu
     features, rows = drawn(width, per_group=2)
     space = Space(probes=(probe,), inner_folds=3)
     (found,) = answered(features, rows, space, reading(probe, scaler, reduction))
-    learning, asked = rows.folds != 1, rows.folds == 1
-    fitted = fit_probe(
-        probe,
-        features[learning],
-        rows.labels[learning],
-        rows.groups[learning],
-        scaler=scaler,
-        components=components_of(reduction),
-        parameters=space.parameters(probe)[found.chosen],
-        inner_folds=3,
-        seed=rows.seed,
-    )
+    learning, asked = np.flatnonzero(rows.folds != 1), rows.folds == 1
+    fitted = fitted_on(features[learning], rows.training(learning), reading(probe, scaler, reduction), space, found)
     expected = class_probabilities(fitted, features[asked], classes=3)
     if probe == "tree" and reduction != "none":  # the sign of a component decides between equal splits
         assert (found.probabilities.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.8
@@ -82,7 +94,8 @@ def test_forests_are_read_from_the_features_themselves():
     features, rows = drawn(WIDE, images=60)
     (found,) = answered(features, rows, Space(probes=("forest",), inner_folds=0), reading("forest", "none"))
     learning, asked = rows.folds != 1, rows.folds == 1
-    fitted = fit_probe("forest", features[learning], rows.labels[learning], rows.groups[learning], seed=rows.seed)
+    how, space = reading("forest", "none"), Space(probes=("forest",), inner_folds=0)
+    fitted = fitted_on(features[learning], rows.training(learning), how, space, found)
     np.testing.assert_allclose(found.probabilities, fitted.predict_proba(features[asked]))
 
 
@@ -201,6 +214,7 @@ def test_the_inner_score_of_a_probe_that_decides_is_of_what_it_predicts():
         model = ridge(alpha=10.0).fit(scaler.transform(features[own]), rows.labels[own])
         decided[tested] = model.decision_function(scaler.transform(features[learning[tested]]))
     labels = rows.labels[learning]
-    said = calibrated(decided, labels, decided, classes=3).argmax(axis=1)
+    known = HeldOut(answers=decided, labels=labels, fair=np.ones(len(labels), dtype=bool))
+    said = calibrated("ridge", known, decided, classes=3).argmax(axis=1)
     recalls = [(said == labels)[labels == label].mean() for label in range(3)]
     assert found.inner_best == pytest.approx(np.mean(recalls))

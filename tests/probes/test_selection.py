@@ -7,12 +7,12 @@ from tfcells.images.splits import assign_parts, split_rows
 from tfcells.probes import sweep as sweep_module
 from tfcells.probes.candidates import score
 from tfcells.probes.crossval import SweepRows, joined_folds
+from tfcells.probes.final import fit_final
 from tfcells.probes.gram.columns import ArrayColumns
 from tfcells.probes.nested import answer_fold
 from tfcells.probes.reading import Space
-from tfcells.probes.rows import rows_in_use
 from tfcells.probes.selection import select
-from tfcells.probes.sweep import probe_layers, tune
+from tfcells.probes.sweep import probe_layers
 from tfcells.stats.intervals import wilson
 
 SAME = {"folds": np.arange(150) % 3, "classes": 2, "seed": 0}
@@ -116,10 +116,10 @@ def test_processes_change_no_answer(make_store):
 
 def test_parameters_of_the_final_probe_are_chosen_on_all_rows(make_store):
     store = make_store(signal=0.3)
-    _, _, used, rows = rows_in_use(store, split_of(store))
-    best = swept(store).best.reading
-    assert tune(store, used, rows, best, SPACE) in SPACE.parameters("knn")
-    assert tune(store, used, rows, best, Space(probes=("knn",), inner_folds=0)) == {"neighbors": 11}
+    split, best = split_of(store), swept(store).best.reading
+    assert fit_final(store, split, best, space=SPACE).parameters in SPACE.parameters("knn")
+    nothing = Space(probes=("knn",), inner_folds=0)
+    assert fit_final(store, split, best, space=nothing).parameters == {"neighbors": 11}
 
 
 def chosen_and_picked(labels, groups, signals, space, *, seed):
@@ -160,7 +160,7 @@ def test_of_many_ways_to_read_noise_the_picked_one_beats_chance_and_the_nested_c
 @pytest.mark.parametrize("better", [0, 5])
 def test_the_layer_in_which_classes_lie_further_apart_is_chosen_in_every_fold(better):
     signals = np.full(8, 0.3)
-    signals[better] = 1.2
+    signals[better] = 1.5
     labels = np.random.default_rng(better).integers(2, size=150)
     space = Space(probes=("knn",), scalers=("none",), grids={"knn": {"neighbors": [31, 15]}}, inner_folds=3)
     selection, (picked, _) = chosen_and_picked(labels, np.arange(150), signals, space, seed=better)

@@ -60,9 +60,35 @@ def test_a_class_in_the_middle_of_a_range_is_read():
     assert [entry.cue for entry in probed(cues, rows_of(labels)).warnings] == ["order"]
 
 
+def planted_cue(kind, seed=0, images=240):
+    """Two classes in columns of which no single one tells enough."""
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.arange(images) % 2)
+    values = generator.normal(size=(images, 2))
+    if kind == "tint":  # a faint direction among columns that stain and light move together
+        stain = generator.normal(size=(images, 2)) @ generator.normal(size=(2, 4)) * 20
+        values = stain + generator.normal(size=(images, 4)) + 8 * labels[:, None] * np.array([[0.5, -0.5, 0.5, -0.5]])
+    elif kind == "xor":
+        labels = (values[:, 0] * values[:, 1] > 0).astype(int)
+    elif kind == "ring":
+        labels = (np.hypot(*values.T) > 1.18).astype(int)
+    elif kind == "runs":
+        values = generator.random((images, 1))
+        labels = (values[:, 0] * 8).astype(int) % 2
+    return values, labels
+
+
+@pytest.mark.parametrize(("kind", "least"), [("tint", 0.95), ("xor", 0.85), ("ring", 0.9), ("runs", 0.8)])
+def test_mixtures_interactions_and_runs_of_columns_are_read(kind, least):
+    values, labels = planted_cue(kind)
+    found = finding(probed(cues_of(border=values), rows_of(labels), permutations=99), "border")
+    assert found.balanced_accuracy.value >= least
+    assert found.warns
+
+
 def test_cues_that_know_the_cell_never_warn():
     _, labels = drawn()
-    found = probed(cues_of(colour=labels, bytes=labels), rows_of(labels))
+    found = probed(cues_of(**{"colour statistics": labels, "bytes": labels}), rows_of(labels))
     assert all(entry.above_chance and not entry.warns for entry in found.findings)
     assert found.warnings == ()
 
@@ -102,7 +128,7 @@ def test_a_scanner_of_few_slides_is_not_taken_for_many_rows():
 
 def test_p_values_are_adjusted_over_all_cues():
     generator, labels = drawn()
-    cues = cues_of(size=labels, border=generator.normal(size=(IMAGES, 4)), colour=labels)
+    cues = cues_of(size=labels, border=generator.normal(size=(IMAGES, 4)), bytes=labels)
     found = probed(cues, rows_of(labels)).findings
     adjusted = holm(np.array([entry.p_value for entry in found]))
     np.testing.assert_allclose([entry.p_adjusted for entry in found], adjusted)

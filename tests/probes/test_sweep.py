@@ -9,7 +9,7 @@ from tfcells.probes.candidates import CHANCE
 from tfcells.probes.reading import Space
 from tfcells.probes.rows import rows_in_use
 from tfcells.probes.sweep import probe_layers
-from tfcells.stats.corrections import holm
+from tfcells.stats.best import against_best
 from tfcells.stats.paired import paired_balanced_difference
 
 FAST = ("tree",)
@@ -48,21 +48,25 @@ def test_a_candidate_with_signal_is_not_tied_with_colour_nor_with_chance(make_st
     assert not any(entry.tied_with_best for entry in sweep.baselines)
 
 
-def test_p_values_are_adjusted_over_all_comparisons_with_the_best(make_store):
+def test_comparisons_with_the_best_count_all_pairs(make_store):
     sweep = swept(make_store(signal=0.6))
-    others = [*sweep.candidates[1:], *sweep.baselines]
+    every = [*sweep.candidates, *sweep.baselines]
+    hits = np.stack([entry.predictions.hits for entry in every])
+    found = against_best(hits, sweep.rows.labels, sweep.rows.groups, best=0)
     assert sweep.best.against_best is None
     assert sweep.best.p_adjusted is None
-    raw = np.array([entry.against_best.p_value for entry in others])
-    np.testing.assert_allclose([entry.p_adjusted for entry in others], holm(raw))
-    assert [entry.tied_with_best for entry in others] == [bool(p >= 0.05) for p in holm(raw)]
+    assert [entry.against_best for entry in every] == list(found.tests)
+    assert [entry.p_adjusted for entry in every[1:]] == list(found.p_adjusted[1:])
+    assert [entry.tied_with_best for entry in every[1:]] == [p >= 0.05 for p in found.p_adjusted[1:]]
 
 
 def test_comparisons_are_paired_and_by_group(make_store):
     sweep = swept(make_store(groups=[f"patient {row // 2}" for row in range(120)]))
     hits = [entry.predictions.hits for entry in sweep.candidates[:2]]
-    assert sweep.candidates[1].against_best == paired_balanced_difference(*hits, sweep.rows.labels, sweep.rows.groups)
-    assert "groups" in sweep.candidates[1].against_best.method
+    test = paired_balanced_difference(*hits, sweep.rows.labels, sweep.rows.groups)
+    found = sweep.candidates[1].against_best
+    assert (found.difference.value, found.p_value) == (test.difference.value, test.p_value)
+    assert "groups" in found.method
 
 
 def test_on_unbalanced_classes_nothing_is_called_worse_for_what_it_was_not_ranked_by(make_store):

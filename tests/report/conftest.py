@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcells.config import ImagesConfig, StudyConfig
+from tfcells.config import ImagesConfig, ProbesConfig, StudyConfig
 from tfcells.features.store import FeatureStore
 from tfcells.images.cues import Cues
 from tfcells.images.splits import split_rows
@@ -64,10 +64,11 @@ def maps(tmp_path: Path) -> Path:
 
 def studied(store: FeatureStore, out: Path) -> dict[str, Any]:
     """What `run_study` puts together, with an export that is only described."""
-    config = StudyConfig(name="made up", images=ImagesConfig(root="nowhere", holdout=0.2))
+    images, probes = ImagesConfig(root="nowhere", holdout=0.2), ProbesConfig(repeats=2)
+    config = StudyConfig(name="made up", images=images, probes=probes)
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups, holdout=0.2)
-    sweep = probe_layers(store, split, space=SPACE)
+    sweep = probe_layers(store, split, space=SPACE, repeats=2)
     final = fit_final(store, split, sweep.best.reading, space=SPACE)
     results = study_json(
         config, store=store, split=split, sweep=sweep, holdout=holdout_json(*ask_holdout(final, store, split), sweep)

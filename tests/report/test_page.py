@@ -175,6 +175,26 @@ def test_every_score_of_the_results_is_on_the_page(text, results):
         assert any(f"{value:,}" in text for value in row.values() if isinstance(value, int))
 
 
+def test_dealings_are_joined_on_the_page_and_a_single_one_is_not_spoken_of(write, results, text):
+    joined = results["selection"]["joined"]
+    page = " ".join(Page(text).text.split("\n"))
+    assert "Over 2 dealings" in page and "the same, mean of 2 dealings" in page
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert percent(joined[name]) in page
+    assert [entry["probe"] for entry in joined["minus_baselines"]] == ["logistic", "tree"]
+    for entry in joined["minus_baselines"]:
+        assert points(entry["difference"]) in page
+    results["selection"]["joined"] = None
+    assert "dealings" not in Page(write(results)).text
+
+
+def test_a_seed_that_nobody_knows_and_shares_that_groups_do_not_allow_are_said(write, results, text):
+    assert "stratified by class, seed 0" in Page(text).text
+    results["split"] |= {"seed": None, "unlike_asked": ["holdout: 95.0% were asked for"]}
+    assert "stratified by class, dealt with a seed that is not known" in Page(write(results)).text
+    assert found(results, "asked for") == ["Holdout: 95.0% were asked for."]
+
+
 def test_random_weights_are_said_loudly_at_the_top(write, results, text):
     assert results["backbone"]["weights"] == "none"
     warned = re.findall(r'<p class="warning">(.*?)</p>', text, re.S)
@@ -227,7 +247,8 @@ def test_the_verdict_names_the_best_its_rival_and_its_ties(results):
     results["probes"][0]["tied_with_best"] = True
     text = verdict(results)
     assert text.startswith(
-        "early + late of tiny (none), read by svm, tells 3 classes apart with 91.6\u00a0% (90.3 to 92.8) balanced "
+        "early + late of tiny (none), read by svm, tells 3 classes apart with 91.6\u00a0% (90.3\u00a0to\u00a092.8) "
+        "balanced "
         "accuracy on 120 images in 120 groups."
     )
     assert "Colour statistics alone reach" in text
@@ -246,7 +267,7 @@ def test_a_verdict_on_one_candidate_speaks_of_no_other(results):
 def test_the_rival_is_the_best_reader_of_colour_and_never_chance(results):
     for number, entry in enumerate(results["baselines"]):
         entry["balanced_accuracy"] = {"value": 0.9 - 0.1 * number, "low": 0.1, "high": 0.95}
-    assert "Colour statistics alone reach 80.0\u00a0% (10.0 to 95.0)" in verdict(results)
+    assert "Colour statistics alone reach 80.0\u00a0% (10.0\u00a0to\u00a095.0)" in verdict(results)
 
 
 def test_other_hand_made_features_are_called_by_their_name(write, results):
@@ -298,21 +319,29 @@ def test_a_shortcut_a_leak_and_a_contradiction_are_warned_of(results):
     results["shortcuts"]["cues"][0] |= {"cue": "size", "warns": True, "balanced_accuracy": number, "share": number}
     (warning,) = found(results, "Shortcut")
     assert warning.startswith(
-        "Shortcut: size alone tells classes apart with 70.0\u00a0% (60.0 to 80.0) balanced accuracy,"
+        "Shortcut: size alone tells classes apart with 70.0\u00a0% (60.0\u00a0to\u00a080.0) balanced accuracy, at "
+        "least 70.0\u00a0% (60.0\u00a0to\u00a080.0) of what the features tell above chance (a lower bound: a stronger "
+        "reader may find more). "
     )
     results["leak_tax"] |= {"tax": {"value": 0.1, "low": 0.05, "high": 0.15}}
     (warning,) = found(results, "Leak tax")
-    assert "+10.0 (+5.0 to +15.0) points more accuracy" in warning
+    assert "+10.0 (+5.0\u00a0to\u00a0+15.0) points more accuracy" in warning
     results["audit"] = {"label_conflicts": [{"group": "a", "labels": {}, "exact": True}]}
     assert found(results, "more than one class")[0].startswith("1 group of copies holds more than one class")
 
 
 def test_what_can_be_trusted_is_on_the_page(text):
-    for words in ("Without looking at the cell", "Leak tax", "Prediction sets that promise 90 %", "More labels"):
+    for words in (
+        "Without looking at the cell",
+        "a lower bound, a stronger reader may find more",
+        "Leak tax",
+        "Prediction sets that promise 90 %",
+        "More labels",
+    ):
         assert words in text
 
 
 def test_numbers_are_written_for_people():
-    assert percent({"value": 0.9164, "low": 0.9, "high": 1.0}) == "91.6\u00a0% (90.0 to 100.0)"
-    assert points({"value": -0.0125, "low": -0.03, "high": 0.004}) == "-1.2 (-3.0 to +0.4)"
+    assert percent({"value": 0.9164, "low": 0.9, "high": 1.0}) == "91.6\u00a0% (90.0\u00a0to\u00a0100.0)"
+    assert points({"value": -0.0125, "low": -0.03, "high": 0.004}) == "-1.2 (-3.0\u00a0to\u00a0+0.4)"
     assert [probability(value) for value in (1.0, 0.0512, 0.001, 0.00099)] == ["1.000", "0.051", "0.001", "< 0.001"]

@@ -72,6 +72,11 @@ def test_a_study_without_a_holdout_or_with_one_layer_is_valid(results):
     check({**results, "holdout": None, "concatenation": None})
 
 
+def test_joined_dealings_are_there_where_there_are_several(probe_results, results):
+    assert probe_results["selection"]["joined"] is None
+    assert results["selection"]["joined"]["dealings"] == len(results["selection"]["repeats"]) == 2
+
+
 def test_a_study_by_another_engine_has_no_export_and_says_how_far_its_features_are(results):
     engine = {
         "name": "openvino",
@@ -119,6 +124,7 @@ FREE = {
     "taps",
     "config",
     "parameters",
+    "shares",
 }  # keys that somebody's data or a configuration choose
 
 

@@ -8,10 +8,12 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 
 from tfcells.errors import RequestError
 from tfcells.probes.catalog import PROBES, fit_probe
+from tfcells.probes.linear import PairedHyperplanes
+from tfcells.probes.temperature import TemperatureScaled
 from tfcells.serving.probe_graph import Stage, stage_of
 
 KINDS = sorted(PROBES)
@@ -41,6 +43,27 @@ def fitted(kind, seed, classes):
 def test_the_graph_gives_the_probabilities_of_scikit_learn(kind, classes, seed):
     probe, _, unseen = fitted(kind, seed, classes)
     np.testing.assert_allclose(stage_of(probe)(unseen).numpy(), probe.predict_proba(unseen), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "knn", "tree", "forest"])
+@pytest.mark.parametrize("classes", [2, 3, 8])
+@pytest.mark.parametrize("temperature", [0.3, 2.5])
+def test_a_temperature_is_in_the_graph(kind, classes, temperature):
+    probe, _, unseen = fitted(kind, 5, classes)
+    scaled = TemperatureScaled(probe, temperature=temperature)
+    np.testing.assert_allclose(stage_of(scaled)(unseen).numpy(), scaled.predict_proba(unseen), atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_machines_that_are_kept_as_hyperplanes_are_in_the_graph(classes):
+    vectors, labels, unseen = drawn(2, classes=classes)
+    machine = SVC(kernel="linear", C=0.1).fit(StandardScaler().fit_transform(vectors), labels)
+    planes = PairedHyperplanes(machine.coef_, machine.intercept_, machine.classes_)
+    unseen = StandardScaler().fit(vectors).transform(unseen.astype(np.float64))
+    said = planes.decision_function(unseen)
+    np.testing.assert_allclose(said, machine.decision_function(unseen), atol=1e-9)
+    np.testing.assert_array_equal(planes.predict(unseen), machine.predict(unseen))
+    np.testing.assert_allclose(stage_of(planes)(unseen).numpy().reshape(said.shape), said, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,6 +111,7 @@ def test_the_numbers_of_a_probe_are_variables_and_none_is_a_constant_of_the_grap
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
+        (LinearSVC(), "LinearSVC cannot be exported: its decision values are not the votes of its 3 hyperplanes"),
         (GaussianNB(), r"GaussianNB cannot be exported\. Expected one of: Calibrated"),
         (make_pipeline(MinMaxScaler(), GaussianNB()), "GaussianNB cannot be exported"),
         (MinMaxScaler(clip=True), "MinMaxScaler with clip=True cannot be exported"),

@@ -110,7 +110,10 @@ def test_labels_for_a_target_lie_where_the_curve_reaches_it():
     found = labels_needed(curve, float(law(2000)))
     assert found.size == pytest.approx(2000, rel=0.15)
     assert found.low < 2000 < found.high
-    assert found.statement.startswith(f"About {found.size - 800} more labels bring {law(2000):.1%}")
+    assert found.statement == (
+        f"{law(2000):.1%} takes about {found.size:,} training images (95 % interval: {found.low:,} to {found.high:,}), "
+        f"{found.size - 800:,} more than the 800 there are."
+    )
     assert curve.predict(found.size).value >= law(2000)
 
 
@@ -118,17 +121,26 @@ def test_nothing_is_promised_that_the_curve_does_not_show():
     curve = fit_learning_curve(SIZES, drawn(3, repeats=10, spread=0.003, asymptote=0.1, scale=4.0, exponent=1.0))
     beyond = labels_needed(curve, 0.97)
     assert (beyond.size, beyond.low, beyond.high, beyond.limit) == (None, None, None, 8000)
-    assert beyond.statement.startswith("97.0% is out of reach: no curve that fits gets there within 8000 training")
+    assert beyond.statement.startswith(
+        "97.0% is out of reach: no curve that fits the points gets there within 8,000 training"
+    )
     unlikely = labels_needed(fit_learning_curve(SIZES, drawn(4, spread=0.03, scale=1.0)), 0.97)
     assert unlikely.size is None and unlikely.low is not None
-    assert "is not to be expected within 8000" in unlikely.statement
+    assert "is not to be expected: the fitted curve does not reach it within 8,000" in unlikely.statement
     done = labels_needed(curve, 0.7)
-    assert done.statement == f"70.0% is reached with {done.size} training rows; no more labels are needed."
+    assert done.statement == f"70.0% is reached with {done.size} training images; no more labels are needed for it."
     unsure = labels_needed(fit_learning_curve(SIZES, drawn(5, spread=0.03)), float(law(700)))
     assert unsure.high is None or unsure.high > 800
-    assert " at 95 % between " in unsure.statement
+    assert f"(95 % interval: {unsure.low:,} to " in unsure.statement
     with pytest.raises(RequestError, match=r"at 8001 training rows .* to 8000, 10 times the largest; try larger"):
         curve.predict(REACH * 800 + 1)
+
+
+def test_where_no_error_is_made_there_is_none_to_halve():
+    scores = np.minimum(drawn(6, scale=1.0), 0.99)
+    scores[:, -1] = 1.0
+    found = labels_needed(fit_learning_curve(SIZES, scores), 0.999)
+    assert found.statement == "No error was made after learning from 800 images: there is none to halve."
 
 
 @settings(deadline=None, max_examples=40)

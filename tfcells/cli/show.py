@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
-from tfcells.report.words import read_by
+from tfcells.report.words import read_by, title_of
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
 
 def print_scores(results: Mapping[str, Any]) -> None:
     """Candidates and baselines of `results.json` with intervals; ties are said to be ties."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in [*results["probes"], *results["baselines"]]:
         against = entry["best_minus_this"]
         standing = "best" if against is None else ("not distinguishable" if entry["tied_with_best"] else "")
@@ -46,21 +46,26 @@ def print_scores(results: Mapping[str, Any]) -> None:
                 standing,
             )
         )
-    nested = results["selection"]
-    if nested is not None:
-        rows.append(
-            (
-                "(chosen anew in each fold)",
-                "nested",
-                *_inner(nested),
-                share(nested["balanced_accuracy"]),
-                share(nested["accuracy"]),
-                share(nested["macro_f1"]),
-                "",
-            )
-        )
+    nested = results["selection"] or {"joined": None}
+    joined = nested["joined"] or {"minus_baselines": ()}
+    if results["selection"]:
+        rows.append(_nested_row("(chosen anew in each fold)", nested))
+    if nested["joined"]:
+        rows.append(_nested_row(f"(the same, mean of {joined['dealings']} dealings)", joined))
     header = ("layers", "read by", "inner best", "optimism", "balanced accuracy", "accuracy", "macro-F1", "from best")
     print_table(header, rows, numbers=(2, 3, 4, 5, 6))
+    for entry in joined["minus_baselines"]:
+        value, low, high = (100 * entry["difference"][key] for key in ("value", "low", "high"))
+        p_value = f"{entry['p_adjusted']:.3f}" if entry["p_adjusted"] >= 0.001 else "< 0.001"
+        print(
+            f"nested minus {title_of(entry)}, mean of {joined['dealings']} dealings: {value:+.1f} points of balanced "
+            f"accuracy ({low:+.1f} to {high:+.1f}), p {p_value} with all baselines counted"
+        )
+
+
+def _nested_row(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    scores = (share(entry[metric]) for metric in ("balanced_accuracy", "accuracy", "macro_f1"))
+    return name, "nested", *_inner(entry), *scores, ""
 
 
 def _inner(entry: Mapping[str, Any]) -> tuple[str, str]:

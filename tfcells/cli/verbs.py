@@ -105,6 +105,8 @@ def split(options: Options, _: Overrides) -> int:
     facts = write_split_files(made, options.out)
     for name, reason in made.left_out.items():
         say(f"class {name} left out: {reason}")
+    for difference in made.unlike_asked:
+        say(difference)
     if options.json:
         print_json(facts)
     else:
@@ -417,6 +419,7 @@ def _audit_lines(facts: Mapping[str, Any], out: Path) -> list[str]:
         f"  {entry['group']}: {', '.join(sorted(set(entry['labels'].values())))}"
         for entry in facts["label_conflicts"][:_SHOWN]
     ]
+    lines += [f"class {name} has no usable image" for name, count in facts["classes"].items() if not count]
     lines += [f"odd: {entry['id']}: {entry['reason']}" for entry in facts["odd"][:_SHOWN]]
     if len(facts["odd"]) > _SHOWN:
         lines.append(f"and {len(facts['odd']) - _SHOWN:,} more odd images in audit.json")

@@ -44,7 +44,8 @@ def extract(
         extraction: Backbone, weights, taps, hand-made features.
         into: Folder of the store; made if it does not exist.
         progress: Told how far the extraction is.
-        announce: Told the plan before the first row; not called where nothing is missing.
+        announce: Told the plan before the first row, when the store is as it was; an error of its stops there. Not
+            called where nothing is missing.
         budget: Bytes that the whole store may take on disk.
         cluster: Ray workers that make the missing rows; this process by default. The store is the same.
 

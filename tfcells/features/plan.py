@@ -46,6 +46,7 @@ class Plan:
     Attributes:
         rows: Images still to be extracted.
         engine: What the features are made with, e.g. `openvino float32`.
+        widths: Numbers of one image, by tap key; hand-made features left out.
         taps: What each tap costs, by its key, hand-made features among them; time is that of one pass, which serves
             all of them.
         bytes_total: Bytes of the whole store on disk.
@@ -60,6 +61,7 @@ class Plan:
 
     rows: int
     engine: str
+    widths: Mapping[str, int]
     taps: Mapping[str, TapPlan]
     bytes_total: int
     bytes_missing: int
@@ -107,6 +109,7 @@ def plan_of(
     return Plan(
         rows=missing,
         engine=f"{recipe['engine']['name']} {recipe['engine']['precision']}",
+        widths={key: int(np.prod(shape)) for key, shape in recipe["shapes"].items()},
         taps={
             key: TapPlan(
                 pooling=pooling.get(key, "none"),

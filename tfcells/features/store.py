@@ -241,6 +241,11 @@ class FeatureStore:
             pooling=self.pooling_of(keys),
         )
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Numbers of one image, by tap and hand-made feature."""
+        return {key: math.prod(shape) for key, shape in self.shapes.items()}
+
     def pooling_of(self, keys: Sequence[str]) -> str:
         """How taps were pooled, joined by `+` where they differ; hand-made features are `none`."""
         return "+".join(dict.fromkeys(self.tap_of[key].pooling if key in self.tap_of else "none" for key in keys))

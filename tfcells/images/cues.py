@@ -29,7 +29,7 @@ RING: Final = 0.06
 """Width of the border as a share of the shorter side: outside every cell that was meant to be in the picture."""
 
 BLIND: Final = frozenset({"size", "jpeg", "border", "order"})
-"""Cues that no cell has a say in; what else there is, `colour` and `bytes`, knows the cell's own colour and grain."""
+"""Cues that no cell has a say in; the others, colour statistics and bytes, know the cell's own colour and grain."""
 
 SIZE: Final = ("height", "width", "aspect")
 BYTES: Final = ("bytes per pixel",)
@@ -124,8 +124,11 @@ def read_cues(table: ImageTable, *, workers: int | None = None, progress: Progre
         size     height, width, width / height, in pixels of the upright picture
         bytes    encoded size by pixel; knows the cell, whose grain takes bytes
         jpeg     format, quantisation tables, subsampling, progressive, EXIF and ICC profile present
-        border   means and spreads of a ring of `RING` of the shorter side, means of the outermost lines
-        colour   means and spreads of the whole picture; knows the cell, whose colour is a part of it
+        border   means and standard deviations of red, green and blue in a ring of `RING` of the shorter side, their
+                 means in the outermost lines of each side
+        colour statistics
+                 means and standard deviations of red, green and blue in the whole picture; knows the cell, whose
+                 colour is a part of it
         order    place and numbers in the order of the file names' numbers, see `file_order`
 
     What a source does not keep is absent, with the reason. Records of tensorflow-datasets hold the bytes that were
@@ -141,7 +144,7 @@ def read_cues(table: ImageTable, *, workers: int | None = None, progress: Progre
     """
     seen = list(_look_at_all(table, workers, progress))
     values = {name: _stacked([look[name] for look in seen]) for name in (seen[0] if seen else ())}
-    columns = {"size": SIZE, "bytes": BYTES, "jpeg": JPEG, "border": BORDER, "colour": COLOUR}
+    columns = {"size": SIZE, "bytes": BYTES, "jpeg": JPEG, "border": BORDER, "colour statistics": COLOUR}
     encoded = isinstance(table.source, EncodedSource)
     absent = {} if encoded else dict.fromkeys(("bytes", "jpeg"), "the source keeps no files, only pictures")
     order = _order(table)
@@ -253,7 +256,7 @@ def _look(source: Any, id: str) -> dict[str, np.ndarray]:
     cues = {
         "size": np.array([height, width, width / height]),
         "border": _border(pixels),
-        "colour": _colours(pixels.reshape(-1, 3)),
+        "colour statistics": _colours(pixels.reshape(-1, 3)),
     }
     if data is not None:
         cues |= {"bytes": np.array([len(data) / (height * width)]), "jpeg": header_cues(data)}

@@ -67,6 +67,7 @@ def inspect_candidates(
     source: PixelSource,
     *,
     class_names: Sequence[str] | None = None,
+    without_pictures: Sequence[str] = (),
     quarantine: Sequence[Quarantined] = (),
     known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
@@ -79,7 +80,9 @@ def inspect_candidates(
     Args:
         candidates: What the reader found, in row order.
         source: Gives their pixels.
-        class_names: The classes and their order; by default the labels that occur, sorted.
+        class_names: The classes and their order; by default the labels of all candidates, sorted: a class whose
+            pictures are all refused is a class without rows, which whoever needs rows can then name.
+        without_pictures: Classes that no candidate has; not looked at where classes are given.
         quarantine: What the reader itself has left out.
         known: Files that need not be decoded; by this decoder or one that gives the same pixels.
         progress: Told how far the decoding is.
@@ -100,6 +103,9 @@ def inspect_candidates(
             refused.append(Quarantined(_printable(candidate.id), outcome))
     if not rows:
         raise EmptyDataError(_why_none(refused, len(candidates)))
+    if class_names is None:
+        occurring = {candidate.label for candidate in candidates if candidate.label is not None}
+        class_names = sorted({_printable(label) for label in (*occurring, *without_pictures)})
     labels, names = _numbered(rows, class_names)
     ids = tuple(row.id for row in rows)
     by_pixels = [look.digest for look in seen]
@@ -177,9 +183,9 @@ def _parts(candidates: Sequence[Candidate], length: int) -> Iterator[Sequence[Ca
         yield candidates[start : start + length]
 
 
-def _numbered(rows: Sequence[Candidate], class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+def _numbered(rows: Sequence[Candidate], class_names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     occurring = sorted({row.label for row in rows if row.label is not None})
-    names = tuple(occurring if class_names is None else class_names)
+    names = tuple(class_names)
     number = {name: index for index, name in enumerate(names)}
     if len(number) < len(names):
         raise RequestError(f"Class names {', '.join(names)} given. Expected each of them once.")

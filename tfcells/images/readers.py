@@ -22,6 +22,7 @@ from tfcells.images.inspect import Candidate, classed_candidates, inspect_candid
 from tfcells.images.remote import is_remote, read_remote
 from tfcells.images.sources import ArraySource, FolderSource
 from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles, Quarantined
+from tfcells.names import visible
 from tfcells.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def read_folder(
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
     pictures: they are counted in the log, not quarantined. Names that begin with a dot are passed over. Links
     to folders are followed, each folder once: under its own name if that lies below `root`, whatever links to it.
+    Beside class folders, a folder without any picture is a class without any, and is warned of.
 
     Raises:
         EmptyDataError: If there is no usable picture; the message says what was there instead.
@@ -100,10 +102,14 @@ def read_folder(
     if others:
         _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
     candidates, beside = classed_candidates(found)
+    empty = _empty_classes(root, found, closed) if any("/" in id for id in found) else []
+    for name in empty:
+        _log.warning("class folder %s holds no image", visible(name))
     return inspect_candidates(
         candidates,
         FolderSource(root),
         class_names=class_names,
+        without_pictures=empty,
         quarantine=[*closed, *beside],
         known=known,
         progress=progress,
@@ -243,6 +249,14 @@ def find_pictures(root: Path) -> tuple[list[str], Counter[str], list[Quarantined
                 else:
                     others[path.suffix.lower() or "no suffix"] += 1
     return sorted(found), others, closed
+
+
+def _empty_classes(root: Path, found: Sequence[str], closed: Sequence[Quarantined]) -> list[str]:
+    """Folders in `root` without a picture in them; a link is another name of a folder, and a closed one is named."""
+    known = {id.split("/")[0] for id in found} | {entry.id.split("/")[0] for entry in closed}
+    with os.scandir(root) as entries:
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(name for name in folders if not name.startswith(".") and name not in known)
 
 
 def _counted(others: Counter[str]) -> str:

@@ -2,9 +2,10 @@
 
 import csv
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ VALIDATION: Final = "validation"
 LEFT_OUT: Final = "left_out"
 _PARTS: Final = (TRAIN, HOLDOUT, VALIDATION)
 _LONGEST_FOLD: Final = 9  # letters of a fold's number
+_SEEDS: Final = 2**32
+_TOLERANCE: Final = 0.1  # of a share or its complement, the smaller: whole groups rarely come nearer
 
 
 def assign_parts(
@@ -114,16 +117,18 @@ class Split:
         parts: Per row `train`, `holdout`, `validation` or `left_out` (its class is too small to be tested).
         folds: int64 of shape (images,): the fold in which a `train` row is tested; -1 for the others.
         groups: Group name per row; never on both sides of anything.
-        seed: What the dealing was seeded with.
+        seed: What the dealing was seeded with; None where nobody has said, as of a table made by hand.
         left_out: Why each class that is left out is left out, by class name.
+        asked: Share of the usable rows that was asked for, by part; empty where none was, or nobody has said.
     """
 
     ids: Ids
     parts: tuple[str, ...]
     folds: Parts
     groups: tuple[str, ...]
-    seed: int
+    seed: int | None
     left_out: Mapping[str, str]
+    asked: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def row_of(self) -> Mapping[str, int]:
@@ -135,6 +140,22 @@ class Split:
         """SHA-256 over ids, parts, folds and groups, in id order."""
         rows = sorted(zip(self.ids, self.parts, self.folds.tolist(), self.groups, strict=True))
         return hashlib.sha256("\n".join("\x1f".join(map(str, row)) for row in rows).encode()).hexdigest()
+
+    @property
+    def shares(self) -> dict[str, dict[str, float]]:
+        """Of each part that was asked for: the share that was `asked`, and the one that `came` of the usable rows."""
+        usable = len(self.parts) - self.parts.count(LEFT_OUT)
+        return {part: {"asked": share, "came": self.parts.count(part) / usable} for part, share in self.asked.items()}
+
+    @property
+    def unlike_asked(self) -> tuple[str, ...]:
+        """A sentence for each part whose share is not the one that was asked for, but for a tenth of it."""
+        return tuple(
+            f"{part}: {share['asked']:.1%} of the images were asked for, {share['came']:.1%} came; whole groups, and "
+            "every class in every part, allow no nearer share"
+            for part, share in self.shares.items()
+            if abs(share["came"] - share["asked"]) > _TOLERANCE * min(share["asked"], 1 - share["asked"])
+        )
 
     def with_groups(self, groups: Sequence[str], *, whose: str) -> "Split":
         """Return the split with more groups joined to its own, one per row in its order.
@@ -162,13 +183,12 @@ class Split:
                 "Make the split from the same images."
             )
         rows = [self.row_of[id] for id in ids]
-        return type(self)(
+        return replace(
+            self,
             ids=tuple(ids),
             parts=tuple(self.parts[row] for row in rows),
             folds=self.folds[rows],
             groups=tuple(self.groups[row] for row in rows),
-            seed=self.seed,
-            left_out=self.left_out,
         )
 
 
@@ -188,6 +208,7 @@ def split_rows(
     A class that occurs in fewer groups than there are folds (one more with a holdout) cannot be learned and
     tested everywhere: its rows are left out by name. So are those of a class that came into one fold alone, since
     its groups hold other classes too: without that fold nobody could learn it. Unlabelled rows are left out too.
+    Every class that is not left out is in every part; `Split.unlike_asked` says where shares had to give way to that.
 
     Args:
         ids: Row identities.
@@ -200,7 +221,8 @@ def split_rows(
         seed: Seed of both dealings.
 
     Raises:
-        RequestError: If fewer than two classes can be used, or the numbers make no sense.
+        RequestError: If fewer than two classes can be used, a class cannot be in every part, or the numbers make no
+            sense.
     """
     if folds < 2:
         raise RequestError(f"folds = {folds} given. Expected 2 or more.")
@@ -229,12 +251,33 @@ def split_rows(
             left_out[class_names[index]] = "all its groups, which hold other classes too, came into one fold"
     lost = ~_usable(labels, class_names, left_out, folds)
     parts[lost], fold_of[lost] = LEFT_OUT, -1
-    return Split(ids=ids, parts=tuple(parts), folds=fold_of, groups=tuple(groups), seed=seed, left_out=left_out)
+    for part, share in aside:
+        _check_complete(part, share, np.setdiff1d(labels[~lost], labels[parts == part]), class_names)
+    return Split(
+        ids=ids,
+        parts=tuple(parts),
+        folds=fold_of,
+        groups=tuple(groups),
+        seed=seed,
+        left_out=left_out,
+        asked=dict(aside),
+    )
+
+
+def _check_complete(part: str, share: float, lacking: np.ndarray, class_names: Sequence[str]) -> None:
+    """Raise `RequestError` if there are classes in use that a part lacks."""
+    missing = [class_names[index] for index in lacking.tolist()]
+    if missing:
+        raise RequestError(
+            f"{part} = {share} was asked for, but whole groups could not be dealt so that every class has an image "
+            f"there; {', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none. Expected every class "
+            "in groups enough that hold no other class; choose another share or seed, or leave such classes out."
+        )
 
 
 def check_seed(seed: int) -> None:
     """Raise `RequestError` unless NumPy and scikit-learn take it."""
-    if not 0 <= seed < 2**32:
+    if not 0 <= seed < _SEEDS:
         raise RequestError(f"seed = {seed} given. Expected 0 to 4,294,967,295.")
 
 
@@ -267,7 +310,8 @@ def read_split(path: Path) -> Split:
     """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
 
     `split` is `train`, `holdout`, `validation`, or `left_out` or nothing for rows that are left out; `fold` is a number
-    from 0 for `train` rows; `group` may be missing, then every row is its own.
+    from 0 for `train` rows; `group` may be missing, then every row is its own. Seed and shares that were asked for are
+    those of a file beside it of the same name that ends in `.json`, if it is of this very split.
 
     Raises:
         RequestError: If the file is not of that form, or names a row twice, or parts a group by parts or folds.
@@ -301,11 +345,25 @@ def read_split(path: Path) -> Split:
         parts=tuple(row["split"] if row["split"] in _PARTS else LEFT_OUT for row in rows),
         folds=np.array(folds, dtype=np.int64),
         groups=tuple(row.get("group") or row["id"] for row in rows),
-        seed=0,
+        seed=None,
         left_out={},
     )
     _check_groups(split, str(path))
-    return split
+    return _with_facts(split, path.with_suffix(".json"))
+
+
+def _with_facts(split: Split, path: Path) -> Split:
+    """The split with the seed and the shares that a file beside it knows; as it is if that one is of another split."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if facts["digest"] != split.digest:
+            return split
+        seed, shares = facts["seed"], facts["shares"]
+        asked = {part: float(shares[part]["asked"]) for part in (HOLDOUT, VALIDATION) if part in shares}
+        sound = seed is None or (isinstance(seed, int) and 0 <= seed < _SEEDS)
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return split
+    return replace(split, seed=seed, asked=asked) if sound and all(0 < share < 1 for share in asked.values()) else split
 
 
 def _fold(text: str) -> int:
@@ -336,6 +394,8 @@ def _too_small(labels: Labels, class_names: Sequence[str], groups: Groups, *, ne
                 f"{_counted(images, 'image')} in {_counted(count, 'group')}, fewer than the {needed} groups that the "
                 "split needs"
             )
+            if images == 0:
+                reasons[name] = "it has no usable image"
     return reasons
 
 

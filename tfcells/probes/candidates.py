@@ -10,7 +10,7 @@ from tfcells.arrays import Confusion
 from tfcells.probes.catalog import Parameters
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.reading import NO_REDUCTION, Reading
-from tfcells.stats.corrections import holm
+from tfcells.stats.best import against_best
 from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
 from tfcells.stats.metrics import balanced_accuracy, confusion_by_group, macro_f1
 from tfcells.stats.paired import PairedTest, paired_balanced_difference
@@ -48,8 +48,9 @@ class Candidate:
             where nothing was chosen.
         scores: On the outer folds.
         predictions: Per row.
-        against_best: Paired test of the best candidate's balanced accuracy against this one's; None for the best.
-        p_adjusted: Its p-value, adjusted for all comparisons with the best (Holm 1979); None likewise.
+        against_best: Paired test of the best candidate's balanced accuracy against this one's, its interval for all
+            candidates at once; None for the best.
+        p_adjusted: Its p-value after all pairs are counted, since the best was picked on these rows; None likewise.
     """
 
     reading: Reading
@@ -83,7 +84,7 @@ class Candidate:
 
     @property
     def tied_with_best(self) -> bool:
-        """Whether the best cannot be told from this one at 5 %, all comparisons counted."""
+        """Whether the best cannot be told from this one at 5 %, all pairs counted."""
         return self.p_adjusted is None or self.p_adjusted >= LEVEL
 
 
@@ -114,18 +115,14 @@ def chance(rows: SweepRows) -> Candidate:
 def compared_with_best(
     candidates: Sequence[Candidate], baselines: Sequence[Candidate], rows: SweepRows
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-    """Compare everything with the first candidate; p-values are adjusted over all comparisons."""
-    best, others = candidates[0], [*candidates[1:], *baselines]
-    tests = [
-        paired_balanced_difference(best.predictions.hits, other.predictions.hits, rows.labels, rows.groups)
-        for other in others
-    ]
-    adjusted = holm(np.array([test.p_value for test in tests]))
+    """Compare everything with the first candidate, the best; all pairs are counted (`stats.best`)."""
+    every = [*candidates, *baselines]
+    found = against_best(np.stack([entry.predictions.hits for entry in every]), rows.labels, rows.groups, best=0)
     compared = [
-        replace(other, against_best=test, p_adjusted=float(p))
-        for other, test, p in zip(others, tests, adjusted, strict=True)
+        replace(entry, against_best=test, p_adjusted=None if test is None else p)
+        for entry, test, p in zip(every, found.tests, found.p_adjusted, strict=True)
     ]
-    return (best, *compared[: len(candidates) - 1]), tuple(compared[len(candidates) - 1 :])
+    return tuple(compared[: len(candidates)]), tuple(compared[len(candidates) :])
 
 
 def concatenation(candidates: Sequence[Candidate], rows: SweepRows) -> tuple[Candidate, Candidate, PairedTest] | None:

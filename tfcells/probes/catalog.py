@@ -1,8 +1,8 @@
 """The probes by name; a new one is a function in a file beside this and a row here.
 
 A probe is a scikit-learn pipeline: scaler, reduction, estimator. Everything it learns, scaling included, is inside
-it. Estimators that answer with decision values alone get probabilities from sigmoids that are fitted to decision
-values of held-out groups within the training rows (`CalibratedClassifierCV`, Platt 1999).
+it. What its answers are worth as probabilities is learned beside it, from held-out groups within the training rows:
+see `tfcells.probes.calibration`. `fit_probe` is the same on features in memory, for whoever asks for classes alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ Parameters = Mapping[str, Any]
 """Hyper-parameters of an estimator by scikit-learn's names."""
 
 INNER_FOLDS: Final = 3
-"""Parts of the training rows over which parameters are chosen and sigmoids are calibrated."""
+"""Parts of the training rows over which parameters are chosen and probabilities are calibrated."""
 
 THREADS: Final = 1
 """Of BLAS, in each process: folds run side by side, and problems of this size lose more to threads that wait for one
@@ -86,9 +86,10 @@ class ProbeKind:
         grid: Parameters and the values among which the inner folds choose; the first of equals is taken, so that
             the more cautious value comes first.
         default: Parameters where nothing is chosen.
-        decides: Whether it answers with decision values, which are then calibrated.
+        decides: Whether it answers with decision values, not with probabilities of its own.
         scaled: Whether it is fitted on scaled features; thresholds on single features do not see a scale.
         turnable: Whether it reads features through inner products alone, so that a rotation changes nothing.
+        linear: Whether what it has learned is a number for each feature and class, or pair of classes.
     """
 
     build: Callable[[Training, Parameters], Any]
@@ -97,6 +98,7 @@ class ProbeKind:
     decides: bool = False
     scaled: bool = True
     turnable: bool = True
+    linear: bool = False
 
 
 PROBES: Final[Mapping[str, ProbeKind]] = {
@@ -104,18 +106,21 @@ PROBES: Final[Mapping[str, ProbeKind]] = {
         build=lambda training, chosen: logistic(**chosen),
         grid={"C": (0.01, 0.1, 1.0)},
         default={"C": 1.0},
+        linear=True,
     ),
     "ridge": ProbeKind(
         build=lambda training, chosen: ridge(**chosen),
         grid={"alpha": (10000.0, 1000.0, 100.0, 10.0, 1.0)},
         default={"alpha": 100.0},
         decides=True,
+        linear=True,
     ),
     "linear_svm": ProbeKind(
         build=lambda training, chosen: linear_support_vectors(**chosen),
         grid={"C": (0.001, 0.01, 0.1)},
         default={"C": 0.01},
         decides=True,
+        linear=True,
     ),
     "svm": ProbeKind(
         build=lambda training, chosen: support_vectors(**chosen),
@@ -179,7 +184,10 @@ def fit_probe(
     inner_folds: int = INNER_FOLDS,
     seed: int = 0,
 ) -> Any:
-    """Fit one probe.
+    """Fit one probe on features in memory.
+
+    Probabilities of probes that decide are calibrated, as their predicted class depends on it; those of the others
+    are as the estimator gives them.
 
     Args:
         kind: Name in `PROBES`.

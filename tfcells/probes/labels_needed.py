@@ -1,44 +1,51 @@
 """The learning curve: how well the best reads the features it has when it learns from fewer images, and from more."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from tfcells.arrays import Features
+from tfcells.arrays import Features, Labels
 from tfcells.errors import RequestError
-from tfcells.probes.catalog import Parameters, class_probabilities, fit_probe
+from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters
 from tfcells.probes.crossval import SweepRows
-from tfcells.probes.reading import Reading, components_of
+from tfcells.probes.gram.columns import ColumnSource, as_columns
+from tfcells.probes.reading import Reading
+from tfcells.probes.refit import Refit, predict_each
 from tfcells.probes.summary import interval_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.learning import fit_learning_curve, labels_needed, training_sizes
 
-SHARES: Final = (0.1, 0.2, 0.35, 0.6, 1.0)
-"""Training sets of the curve, as shares of a fold's training rows."""
+SIZES: Final = 5
+"""Training sets of the curve; the largest is all of a fold's training rows, the others have equal ratios."""
 
+_SMALLEST: Final = (0.1, 0.15, 0.2, 0.3, 0.4)  # shares of it; the first at which every class can be learned
 _FEWEST: Final = 60  # training rows, below which a curve would be drawn through noise
 
 
 def learning_json(
-    vectors: Features,
+    features: Features | ColumnSource,
     rows: SweepRows,
     reading: Reading,
     parameters: Sequence[Parameters],
     *,
+    inner_folds: int = INNER_FOLDS,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> dict[str, Any] | None:
     """Fit the reading on parts of each fold's training rows, ask it about the fold, and extend the curve.
 
-    Sizes are nested and hold whole groups. Each fold keeps the parameters that were chosen for
-    it. The curve is an inverse power law; nothing
-    is said beyond ten times the largest size.
+    Sizes are nested and hold whole groups. Each fold keeps the parameters that were chosen for it. The curve is an
+    inverse power law; nothing is said beyond ten times the largest size.
 
     Args:
-        vectors: float of shape (images, features) in the order of the rows.
+        features: float of shape (images, features) in the order of the rows, or their columns; never held where they
+            outnumber the images.
         rows: Labels, groups and folds.
         reading: Scaler, reduction and probe.
         parameters: Of the probe, as chosen in each fold.
+        inner_folds: For the calibration of probes that answer with decision values.
+        workers: Processes; the answer does not depend on them.
         progress: Told how far it is.
 
     Returns:
@@ -49,10 +56,16 @@ def learning_json(
     smallest = min(int((rows.folds != fold).sum()) for fold in rows.fold_numbers)
     if smallest < _FEWEST:
         return None
-    sizes = np.unique((np.array(SHARES) * smallest).round().astype(np.int64))
+    tried = (_refits(rows, reading, parameters, np.geomspace(share * smallest, smallest, SIZES)) for share in _SMALLEST)
+    refits = next((refits for refits in tried if refits), None)
+    if refits is None:
+        return None
+    answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
     try:
-        accuracy, found = _accuracies(vectors, rows, reading, parameters, sizes, progress)
-    except RequestError:  # a part in which a class lies in one group, or none at all: no curve without it
+        accuracy, found = _accuracies(refits, answers, len(rows.fold_numbers), progress)
+    except RequestError:  # inner folds that lose a class, or fewer rows than components: no curve, but a study
+        return None
+    if (np.diff(found) <= 0).any():  # groups so large that two sizes are one
         return None
     curve = fit_learning_curve(found, accuracy)
     last = int(found[-1])
@@ -75,34 +88,36 @@ def learning_json(
     }
 
 
+def _refits(
+    rows: SweepRows, reading: Reading, parameters: Sequence[Parameters], sizes: np.ndarray
+) -> list[Refit] | None:
+    """Every size of the first fold, then of the next; None where the smallest lack a class that is to be learned."""
+    refits, groups_needed = [], 2 if PROBES[reading.probe].decides else 1  # to be calibrated on other groups
+    for number, fold in enumerate(rows.fold_numbers):
+        learning, asked = np.flatnonzero(rows.folds != fold), np.flatnonzero(rows.folds == fold)
+        labels, groups = rows.labels[learning], rows.groups[learning]
+        try:
+            parts = training_sizes(labels, groups, sizes=sizes.round().astype(np.int64), seed=rows.seed + number)
+        except RequestError:  # fewer rows than one group of each class has
+            return None
+        known = [len(np.unique(groups[parts[0]][labels[parts[0]] == label])) for label in np.unique(labels)]
+        if min(known) < groups_needed:
+            return None
+        refits += [
+            Refit(rows=rows, reading=reading, parameters=parameters[number], learning=learning[part], asked=asked)
+            for part in parts
+        ]
+    return refits
+
+
 def _accuracies(
-    vectors: Features,
-    rows: SweepRows,
-    reading: Reading,
-    parameters: Sequence[Parameters],
-    sizes: np.ndarray,
-    progress: Progress,
+    refits: Sequence[Refit], answers: Iterable[Labels], folds: int, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy by fold and size, float64 of shape (folds, sizes), and the mean number of rows of each size."""
-    folds = rows.fold_numbers
-    accuracy, taken = np.zeros((len(folds), len(sizes))), np.zeros((len(folds), len(sizes)))
-    progress("learning curve", 0, accuracy.size)
-    for number, fold in enumerate(folds):
-        learning, asked = np.flatnonzero(rows.folds != fold), np.flatnonzero(rows.folds == fold)
-        parts = training_sizes(rows.labels[learning], rows.groups[learning], sizes=sizes, seed=rows.seed + number)
-        for place, part in enumerate(parts):
-            own = learning[part]
-            fitted = fit_probe(
-                reading.probe,
-                vectors[own],
-                rows.labels[own],
-                rows.groups[own],
-                scaler=reading.scaler,
-                components=components_of(reading.reduction),
-                parameters=parameters[number],
-                seed=rows.seed,
-            )
-            said = class_probabilities(fitted, vectors[asked], classes=rows.classes).argmax(axis=1)
-            accuracy[number, place], taken[number, place] = np.mean(said == rows.labels[asked]), len(own)
-            progress("learning curve", number * len(sizes) + place + 1, accuracy.size)
-    return accuracy, taken.mean(axis=0).round().astype(np.int64)
+    accuracy = []
+    progress("learning curve", 0, len(refits))
+    for refit, said in zip(refits, answers, strict=True):
+        accuracy.append(np.mean(said == refit.rows.labels[refit.asked]))
+        progress("learning curve", len(accuracy), len(refits))
+    taken = np.array([len(refit.learning) for refit in refits]).reshape(folds, -1)
+    return np.array(accuracy).reshape(folds, -1), taken.mean(axis=0).round().astype(np.int64)

@@ -5,11 +5,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.arrays import Features, Float64, Groups, Hits, Labels
+from tfcells.arrays import Features, Float64, Groups, Labels
 from tfcells.errors import RequestError
 from tfcells.images.splits import assign_parts
-from tfcells.probes.catalog import check_probes
-from tfcells.probes.crossval import SweepRows, cross_validate
+from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters
+from tfcells.probes.crossval import SweepRows
+from tfcells.probes.gram.columns import ColumnSource, as_columns
+from tfcells.probes.reading import Reading
+from tfcells.probes.refit import Refit, predict_each
 from tfcells.probes.summary import interval_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.bootstrap import cluster_bootstrap_rows
@@ -27,7 +30,8 @@ class LeakTax:
     """Accuracy under folds that ignore groups, and what is left of it under folds that respect them.
 
     Attributes:
-        probe: Name of the probe.
+        reading: How features are read: scaler, reduction and probe.
+        parameters: Of the probe.
         folds: Number of folds.
         repeats: How often both kinds of folds were dealt.
         groups: Number of groups.
@@ -39,7 +43,8 @@ class LeakTax:
         reason: Why nothing was measured; empty where it was.
     """
 
-    probe: str
+    reading: Reading
+    parameters: Parameters
     folds: int
     repeats: int
     groups: int
@@ -52,18 +57,22 @@ class LeakTax:
 
 
 def leak_tax(
-    vectors: Features,
+    features: Features | ColumnSource,
     labels: Labels,
     groups: Groups,
     *,
-    probe: str = "logistic",
+    reading: Reading,
+    parameters: Parameters | None = None,
     folds: int = 5,
     repeats: int = 5,
+    inner_folds: int = INNER_FOLDS,
     seed: int = 0,
     workers: int = 1,
     progress: Progress = silent,
 ) -> LeakTax:
-    """Cross-validate one probe under random stratified folds and under grouped ones, and compare.
+    """Cross-validate one reading under random stratified folds and under grouped ones, and compare.
+
+    Its parameters are the same under both: what differs is the folds alone.
 
     Estimand: the expected accuracy on a row that this probe gains when its training rows, as many as before, may
     hold rows of the tested row's group; the expectation is over data sets of as many such groups, and over dealings
@@ -75,26 +84,28 @@ def leak_tax(
     t times the standard error of the mean over dealings. Counting some of that luck twice errs on the wide side.
 
     Args:
-        vectors: float of shape (images, features).
+        features: float of shape (images, features), or their columns; never held where they outnumber the images.
         labels: int64 of shape (images,), no -1.
         groups: int64 of shape (images,).
-        probe: A name of the catalog.
+        reading: Scaler, reduction and probe.
+        parameters: Of the probe; its defaults where they are missing.
         folds: Number of folds of both kinds; every class needs as many groups.
         repeats: Dealings of each kind, 2 or more; without a second one their luck is not known.
+        inner_folds: For the calibration of probes that answer with decision values.
         seed: Of the dealings, the probe and the resampling.
         workers: Processes; the answer does not depend on them.
         progress: Told how far it is.
 
     Raises:
-        UnknownNameError: If there is no such probe.
         RequestError: If lengths differ, rows are unlabelled or of one class, a number is too small, or a class has
             fewer groups than there are folds.
     """
-    check_probes((probe,))
-    _check(vectors, labels, groups, folds=folds, repeats=repeats)
+    source = as_columns(features)
+    _check(source.shape[0], labels, groups, folds=folds, repeats=repeats)
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     leak = LeakTax(
-        probe=probe,
+        reading=reading,
+        parameters={**PROBES[reading.probe].default, **(parameters or {})},
         folds=folds,
         repeats=repeats,
         groups=len(sizes),
@@ -109,13 +120,25 @@ def leak_tax(
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)  # a class without rows has no share to deal
     # Rows that are groups of their own: what splits and calibrates by groups then ignores the real ones.
     arms = (np.arange(len(labels)), number.astype(np.int64))
-    jobs = [(arm, seed + 1000 * repeat) for repeat in range(repeats) for arm in arms]
-    hits = []
-    progress("leak tax", 0, len(jobs))
-    for done, (arm, dealing) in enumerate(jobs, 1):
-        hits.append(_hits(vectors, labels, arm, probe=probe, folds=folds, seed=dealing, workers=workers))
-        progress("leak tax", done, len(jobs))
-    random, grouped = np.array(hits[::2], dtype=np.float64), np.array(hits[1::2], dtype=np.float64)
+    dealings = [_dealt(labels, arm, folds, seed + 1000 * repeat) for repeat in range(repeats) for arm in arms]
+    refits = [
+        Refit(
+            rows=rows,
+            reading=reading,
+            parameters=leak.parameters,
+            learning=np.flatnonzero(rows.folds != fold),
+            asked=np.flatnonzero(rows.folds == fold),
+        )
+        for rows in dealings
+        for fold in range(folds)
+    ]
+    hits = np.zeros((len(dealings), len(labels)))
+    progress("leak tax", 0, len(refits))
+    answers = predict_each(source, refits, inner_folds=inner_folds, workers=workers)
+    for done, (refit, said) in enumerate(zip(refits, answers, strict=True)):
+        hits[done // folds, refit.asked] = said == labels[refit.asked]
+        progress("leak tax", done + 1, len(refits))
+    random, grouped = hits[::2], hits[1::2]
     per_repeat = (random - grouped).mean(axis=1)
     return replace(
         leak,
@@ -129,7 +152,9 @@ def leak_tax(
 def leak_tax_json(leak: LeakTax) -> dict[str, Any]:
     """What was compared, both accuracies, `tax` with its interval or null and the `reason`."""
     return {
-        "probe": leak.probe,
+        "reading": leak.reading.title,
+        "probe": leak.reading.probe,
+        "parameters": dict(leak.parameters),
         "folds": leak.folds,
         "repeats": leak.repeats,
         "groups": leak.groups,
@@ -142,12 +167,9 @@ def leak_tax_json(leak: LeakTax) -> dict[str, Any]:
     }
 
 
-def _hits(
-    vectors: Features, labels: Labels, groups: Groups, *, probe: str, folds: int, seed: int, workers: int
-) -> Hits:
-    dealt = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=seed)
-    rows = SweepRows(labels=labels, groups=groups, folds=dealt, classes=int(labels.max()) + 1, seed=seed)
-    return cross_validate(vectors, probe, rows, workers=workers).hits
+def _dealt(labels: Labels, groups: Groups, folds: int, seed: int) -> SweepRows:
+    parts = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=seed)
+    return SweepRows(labels=labels, groups=groups, folds=parts, classes=int(labels.max()) + 1, seed=seed)
 
 
 def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, seed: int) -> Interval:
@@ -168,10 +190,10 @@ def _interval(differences: Shares, groups: Groups, per_repeat: PerRepeat, *, see
     return Interval(value, float(max(low, -1.0)), float(min(high, 1.0)))
 
 
-def _check(vectors: Features, labels: Labels, groups: Groups, *, folds: int, repeats: int) -> None:
-    if not len(vectors) == len(labels) == len(groups) or len(labels) == 0:
+def _check(images: int, labels: Labels, groups: Groups, *, folds: int, repeats: int) -> None:
+    if not images == len(labels) == len(groups) or len(labels) == 0:
         raise RequestError(
-            f"{len(vectors)} rows of features, {len(labels)} labels and {len(groups)} groups came. Expected one of "
+            f"{images} rows of features, {len(labels)} labels and {len(groups)} groups came. Expected one of "
             "each per row, and a row at least."
         )
     if folds < 2 or repeats < 2:

@@ -2,22 +2,25 @@
 
 Varma & Simon (2006), BMC Bioinformatics 7:91: the score by which something was chosen flatters it. Here whatever is
 chosen (parameters, scaling, reduction, probe, layers) is chosen by inner scores alone, and the rows of the outer fold
-judge what was chosen. Groups are whole in both loops.
+judge what was chosen. The inner folds' answers at what was chosen also calibrate its probabilities. Groups are whole
+in both loops.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Float64, Labels, Probabilities
+from tfcells.probes.calibration import HeldOut, calibrated
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters, Training
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
-from tfcells.probes.paths import Answers, answer_path, calibrated, predicted_classes
-from tfcells.probes.reading import NO_REDUCTION, Reading, Space
+from tfcells.probes.memory import check_held
+from tfcells.probes.paths import Answers, answer_path, predicted_classes
+from tfcells.probes.reading import NO_REDUCTION, Reading, Space, components_of
 from tfcells.probes.views import Family, View, views
 from tfcells.stats.metrics import balanced_accuracy, confusion
 
@@ -34,13 +37,16 @@ class FoldAnswers:
         inner: float64 of shape (combinations,): balanced accuracy over the inner folds' rows; NaN where nothing
             was chosen.
         chosen: Number of the combination that was taken.
-        probabilities: float64 of shape (asked, classes).
+        probabilities: float64 of shape (asked, classes), calibrated.
+        held_out: What inner folds said of the training rows at the combination that was taken; kept where nobody is
+            asked, for whoever fits the probe on all rows.
     """
 
     reading: Reading
     inner: Float64[np.ndarray, " combinations"]
     chosen: int
     probabilities: Probabilities
+    held_out: HeldOut | None = None
 
     @property
     def inner_best(self) -> float:
@@ -68,7 +74,7 @@ def answer_fold(
         memory: Bytes for features or matrices.
 
     Raises:
-        RequestError: If a probe cannot be calibrated, or features do not fit.
+        RequestError: If a probe that decides cannot be calibrated, or features do not fit.
     """
     learning = np.flatnonzero(rows.folds != fold) if fold is not None else np.arange(len(rows.labels))
     asked = np.flatnonzero(rows.folds == fold) if fold is not None else np.arange(0)
@@ -80,15 +86,23 @@ def answer_fold(
     found: dict[Reading, FoldAnswers] = {}
     with threadpool_limits(THREADS):
         for scaler, turn, alike in _alike(readings):
+            if not turn:
+                check_held(alike[0], images=source.shape[0], width=source.shape[1], memory=memory)
             found |= _answer_alike(source, rows, space, alike, family, scaler=scaler, turn=turn, memory=memory)
     return [found[reading] for reading in readings]
 
 
 def _inner_folds(training: Training, readings: Sequence[Reading], space: Space) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Chosen on them or not, every probe is calibrated on the inner folds."""
     deciding = next((reading.probe for reading in readings if PROBES[reading.probe].decides), None)
-    if deciding is not None:  # calibrated on the inner folds, chosen on them or not
+    if deciding is not None:
         return training.calibration_folds(deciding, space.inner_folds or INNER_FOLDS)
-    return training.folds(space.inner_folds) if space.inner_folds else []
+    if space.inner_folds:
+        return training.folds(space.inner_folds)
+    # Asked for by nobody, they must not refuse what the whole training set allows: some components, a scale.
+    counts = [wanted for reading in readings if isinstance(wanted := components_of(reading.reduction), int)]
+    least = max([2, *counts])
+    return [(learning, asked) for learning, asked in training.folds() if len(learning) >= least]
 
 
 def _alike(readings: Sequence[Reading]) -> list[tuple[str, bool, list[Reading]]]:
@@ -130,57 +144,58 @@ class _Choosing:
     def __init__(self, reading: Reading, rows: SweepRows, space: Space, family: Family) -> None:
         self.reading, self.rows, self.family = reading, rows, family
         self.parameters: list[Parameters] = space.parameters(reading.probe)
-        self.decides = PROBES[reading.probe].decides
-        # Where there is nothing to choose and nothing to calibrate, inner folds would be fitted in vain.
-        self.looks = space.inner_folds > 0 or self.decides
-        columns = 1 if self.decides and rows.classes == 2 else rows.classes
+        self.chooses = space.inner_folds > 0
+        columns = 1 if PROBES[reading.probe].decides and rows.classes == 2 else rows.classes
         self.answers = np.zeros((len(self.parameters), len(rows.labels), columns))
+        self.fair = np.zeros(len(rows.labels), dtype=bool)
 
     def see(self, view: View, learning: np.ndarray, asked: np.ndarray) -> None:
         """Take in what is said of an inner fold's rows."""
-        if self.looks:
-            self.answers[:, asked] = self._ask(view, learning, self.parameters)
+        self.answers[:, asked] = self._ask(view, learning, self.parameters)
+        learned = np.unique(self.rows.labels[learning])
+        self.fair[asked] = np.isin(self.rows.labels[asked], learned) & (len(learned) > 1)
 
     def choice(self) -> FoldAnswers:
         """Choose; nobody is asked."""
         inner = self._inner_scores()
+        chosen = int(np.argmax(inner)) if len(inner) > 1 else 0
         return FoldAnswers(
             reading=self.reading,
             inner=inner,
-            chosen=int(np.argmax(inner)) if len(inner) > 1 else 0,
+            chosen=chosen,
             probabilities=np.zeros((0, self.rows.classes)),
+            held_out=self._held_out(self.answers[chosen]),
         )
 
     def answer(self, view: View) -> FoldAnswers:
         """Choose, fit on the whole training set and ask about the outer fold's rows."""
         choice = self.choice()
         (answers,) = self._ask(view, self.family.learning, [self.parameters[choice.chosen]])
-        if self.decides:
-            known = self.family.learning
-            answers = calibrated(
-                self.answers[choice.chosen, known], self.rows.labels[known], answers, classes=self.rows.classes
-            )
-        return FoldAnswers(
-            reading=self.reading, inner=choice.inner, chosen=choice.chosen, probabilities=np.asarray(answers)
-        )
+        known = self._held_out(self.answers[choice.chosen])
+        probabilities = calibrated(self.reading.probe, known, answers, classes=self.rows.classes)
+        return replace(choice, probabilities=probabilities, held_out=None)
 
     def _ask(self, view: View, learning: np.ndarray, parameters: Sequence[Parameters]) -> list[Answers]:
         training = self.rows.training(learning)
         return answer_path(self.reading.probe, view, training, parameters, classes=self.rows.classes)
 
-    def _predicted(self, answers: Answers, labels: Labels) -> Labels:
-        """Classes as they will be predicted: after calibration, or the inner score would be of something else."""
-        if self.decides:
-            answers = calibrated(answers, labels, answers, classes=self.rows.classes)
+    def _held_out(self, answers: Answers) -> HeldOut:
+        known = self.family.learning
+        return HeldOut(answers=answers[known], labels=self.rows.labels[known], fair=self.fair[known])
+
+    def _predicted(self, known: HeldOut) -> Labels:
+        """Classes as they will be predicted: after sigmoids, or the inner score would be of something else.
+
+        A temperature changes none.
+        """
+        answers = known.answers
+        if PROBES[self.reading.probe].decides:
+            answers = calibrated(self.reading.probe, known, answers, classes=self.rows.classes)
         return predicted_classes(answers)
 
     def _inner_scores(self) -> Float64[np.ndarray, " combinations"]:
-        if not self.looks or not self.family.inner:
+        if not self.chooses or not self.family.inner:
             return np.full(len(self.parameters), np.nan)
-        known = self.family.learning
-        labels = self.rows.labels[known]
-        tables = [
-            confusion(labels, self._predicted(answers[known], labels), classes=self.rows.classes)
-            for answers in self.answers
-        ]
+        every = [self._held_out(answers) for answers in self.answers]
+        tables = [confusion(known.labels, self._predicted(known), classes=self.rows.classes) for known in every]
         return np.asarray(balanced_accuracy(np.stack(tables)))

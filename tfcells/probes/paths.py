@@ -8,9 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.frozen import FrozenEstimator
 from sklearn.svm import SVC
 
 from tfcells.arrays import Float64, Labels
@@ -56,50 +53,6 @@ def predicted_classes(answers: Answers) -> Labels:
     if answers.shape[1] == 1:
         return np.asarray(answers[:, 0] > 0, dtype=np.int64)
     return np.asarray(answers.argmax(axis=1), dtype=np.int64)
-
-
-def calibrated(answers: Answers, labels: Labels, asked: Answers, *, classes: int) -> Float64[np.ndarray, "_ classes"]:
-    """Probabilities of asked rows from decision values, by sigmoids fitted to decision values of known rows.
-
-    It is the rule of scikit-learn's `CalibratedClassifierCV(method="sigmoid", ensemble=False)`, Platt (1999) with
-    one class against the rest.
-
-    Args:
-        answers: Decision values of rows that the probe had not seen.
-        labels: Their classes.
-        asked: Decision values to be turned into probabilities.
-        classes: Number of classes; one that no known row has gets no chance.
-    """
-    present = np.unique(labels)
-    if answers.shape[1] > 1:
-        answers, asked = answers[:, present], asked[:, present]
-    if answers.shape[1] == 2:  # of two classes the second column says it all
-        answers, asked = answers[:, 1:], asked[:, 1:]
-    every = np.arange(len(labels))
-    decisions = FrozenEstimator(_Decisions(present))
-    model = CalibratedClassifierCV(decisions, method="sigmoid", cv=[(every, every)], ensemble=False)
-    probabilities = np.zeros((len(asked), classes))
-    probabilities[:, present] = model.fit(answers, labels).predict_proba(asked)
-    return probabilities
-
-
-class _Decisions(ClassifierMixin, BaseEstimator):
-    """A classifier whose features are its decision values."""
-
-    def __init__(self, classes_: np.ndarray) -> None:
-        self.classes_ = classes_
-
-    def fit(self, answers: Answers, labels: Labels) -> "_Decisions":
-        """Nothing is learned."""
-        return self
-
-    def predict(self, answers: Answers) -> Labels:
-        """The class of the highest decision value."""
-        return np.asarray(self.classes_[predicted_classes(answers)])
-
-    def decision_function(self, answers: Answers) -> np.ndarray:
-        """The features; of two classes, one value per row."""
-        return answers[:, 0] if answers.shape[1] == 1 else answers
 
 
 def _one_by_one(kind: str, view: View, training: Training, parameters: Sequence[Parameters]) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ def probabilities_json(
     """What the probabilities of a sweep's best candidate are worth.
 
     Args:
-        predictions: Out of fold; probabilities of probes that only decide are calibrated inside the folds.
+        predictions: Out of fold; probabilities of every probe are calibrated inside the folds.
         rows: Labels, groups and folds.
         class_names: Names of the classes.
         seed: Of the resampling in the calibration test, and of the splits that measure coverage.

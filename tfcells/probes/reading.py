@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any, Final
 
 from tfcells.errors import RequestError, UnknownNameError
-from tfcells.probes.catalog import DEFAULT_PROBES, INNER_FOLDS, PROBES, SCALERS, Parameters, check_probes
+from tfcells.probes.catalog import DEFAULT_PROBES, INNER_FOLDS, PROBES, SCALERS, Parameters, check_probes, usual_scaler
 
 NO_REDUCTION: Final = "none"
 _PCA: Final = "pca:"
@@ -102,6 +102,16 @@ class Space:
             "inner_folds": self.inner_folds,
             "parameters": {probe: self.parameters(probe) for probe in self.probes},
         }
+
+
+def usual_reading(kind: str, taps: tuple[str, ...] = ()) -> Reading:
+    """A probe on features that are scaled as it is usual for it, and not reduced.
+
+    Raises:
+        UnknownNameError: If there is no such probe.
+    """
+    check_probes((kind,))
+    return Reading(taps=taps, scaler=usual_scaler(kind), reduction=NO_REDUCTION, probe=kind)
 
 
 def components_of(reduction: str) -> float | int | None:

@@ -88,7 +88,7 @@ def _check_classes(in_use: np.ndarray, learned: np.ndarray, class_names: Sequenc
 
 
 def check_calibration(rows: SweepRows, class_names: Sequence[str], probes: Sequence[str]) -> None:
-    """Raise `RequestError` if a class has too few groups in the training rows of a fold for a calibrated probe."""
+    """Raise `RequestError` if a class has too few groups in a fold's training rows for a probe that decides."""
     deciding = next((probe for probe in probes if PROBES[probe].decides), None)
     for fold in rows.fold_numbers if deciding else ():
         learning = rows.folds != fold

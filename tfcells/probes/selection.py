@@ -18,7 +18,7 @@ from tfcells.probes.catalog import Parameters
 from tfcells.probes.crossval import OutOfFold, SweepRows, joined_folds
 from tfcells.probes.nested import FoldAnswers
 from tfcells.probes.reading import Reading, Space
-from tfcells.stats.corrections import holm
+from tfcells.stats.best import against_best
 from tfcells.stats.paired import PairedTest, paired_balanced_difference
 
 WORTH_OF_TIES: Final = 0.5
@@ -99,16 +99,10 @@ def select(answers: Mapping[int, Sequence[FoldAnswers]], rows: SweepRows, space:
 
 
 def _ties(answers: Mapping[int, Sequence[FoldAnswers]], rows: SweepRows) -> int:
-    """How many readings cannot be told from the best on the outer folds, all comparisons counted."""
+    """How many readings cannot be told from the best on the outer folds, all pairs counted."""
     hits = [
         joined_folds({fold: entry.probabilities for fold, entry in zip(answers, entries, strict=True)}, rows).hits
         for entries in zip(*answers.values(), strict=True)
     ]
-    present = np.unique(rows.labels)
-    recalls = [[one[rows.labels == label].mean() for label in present] for one in hits]
-    best = int(np.argmax(np.mean(recalls, axis=1)))
-    others = [one for number, one in enumerate(hits) if number != best]
-    if not others:
-        return 0
-    tests = [paired_balanced_difference(hits[best], one, rows.labels, rows.groups) for one in others]
-    return int((holm(np.array([test.p_value for test in tests])) >= LEVEL).sum())
+    found = against_best(np.stack(hits), rows.labels, rows.groups)
+    return sum(p >= LEVEL for number, p in enumerate(found.p_adjusted) if number != found.best)

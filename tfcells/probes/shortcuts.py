@@ -1,20 +1,25 @@
 """How much of the classes can be read without looking at the cells: each cue probed, tested, put beside the features.
 
-The reader is ridge regression on class indicators over bins of the cue. It reads a cue non-linearly (a size in the
-middle, one of three scanners), and its answers are linear in the labels, so a thousand fits with permuted labels
-cost as much as a few: the test refits, hence holds its level though folds share training rows. A paired test against
-a constant guess, or a permutation of finished predictions, would take the folds for independent.
+The reader is `tfcells.probes.cue_reader`, one and the same for all cues. Its answers are linear in the labels, so a
+thousand fits with permuted labels cost as much as a few: the test refits, hence holds its level though folds share
+training rows. A paired test against a constant guess, or a permutation of finished predictions, would take the folds
+for independent.
+
+No reader finds everything. What it reads of a cue is a lower bound of what the cue tells, and so is the share of the
+features' accuracy: a stronger reader may find more.
 """
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Bool
 
 from tfcells.arrays import Float64, Groups, Hits, Ids, Int64, Labels
 from tfcells.errors import RequestError
 from tfcells.images.cues import BLIND, Cues
 from tfcells.probes.crossval import OutOfFold, SweepRows
+from tfcells.probes.cue_reader import CueReader
 from tfcells.probes.summary import interval_json
 from tfcells.stats.bootstrap import cluster_bootstrap_rows
 from tfcells.stats.corrections import holm
@@ -25,15 +30,11 @@ PERMUTATIONS: Final = 999
 METHOD: Final = "permutation of labels by groups within folds, refitted; Holm over cues"
 LEVEL: Final = 0.05
 
-_BINS: Final = 10
-_KINDS: Final = 32  # a cue with fewer distinct rows than this is taken as a name, not as numbers
-_PRIOR_ROWS: Final = 5.0  # ridge: a bin says as much as its rows beside five that say nothing
 _BLOCK: Final = 8  # groups of about one size whose labels are exchanged
 _NUMBERS: Final = 2**23  # float32 numbers that one batch of permuted labels takes (32 MiB)
 
 Weights = Float64[np.ndarray, "*batch images"]
 Ratios = Float64[np.ndarray, "*batch"]
-Basis = Float64[np.ndarray, "images bins"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,8 +49,8 @@ class ShortcutFinding:
         hits: bool of shape (images,), those answers.
         p_value: One-sided, against labels that have nothing to do with the cue.
         p_adjusted: The same after Holm over all cues.
-        share: Share of the deep features' balanced accuracy above chance that the cue reaches; None where the
-            features themselves are not above chance.
+        share: At least this share of the deep features' balanced accuracy above chance is reached by the cue (a lower
+            bound: a stronger reader may find more); None where the features themselves are not above chance.
     """
 
     cue: str
@@ -114,7 +115,8 @@ def probe_shortcuts(
 
     Share: `(cue - chance) / (deep - chance)` in balanced accuracy, within [0, 1]; its interval resamples groups, each
     row with both answers (BCa). It is a share of accuracy, not of what the features look at: features may reach
-    the same rows by the cell.
+    the same rows by the cell. And it is a lower bound of what the cue tells: a stronger reader may find more. The
+    interval is that of this reader.
 
     Args:
         cues: From `read_cues`; may have more rows.
@@ -293,61 +295,32 @@ def _blocks(folds: Int64[np.ndarray, " groups"], sizes: Int64[np.ndarray, " grou
 
 def _read_cue(values: np.ndarray, rows: SweepRows, drawn: np.ndarray) -> tuple[Hits, float]:
     """Of which rows one cue tells the class, and the p-value of its balanced accuracy among permuted labels."""
-    reader = _Reader(_basis(values), rows)
+    reader, score = CueReader(values, rows), _Score(rows)
     predicted = reader.predict(drawn[:1])[0]
     step = max(1, _NUMBERS // (len(rows.labels) * rows.classes))
-    scores = np.concatenate([reader.score(drawn[first : first + step]) for first in range(0, len(drawn), step)])
+    blocks = [drawn[first : first + step] for first in range(0, len(drawn), step)]
+    scores = np.concatenate([score(reader.predict(block) == block, block) for block in blocks])
     # Equal scores come out equal: they are shares of the same counts; the slack is for the order of their sums.
     return predicted == rows.labels, float(np.mean(scores >= scores[0] - 1e-9))
 
 
-class _Reader:
-    """Ridge regression on class indicators, cross-validated; the factorisations serve every set of labels.
+class _Score:
+    """Balanced accuracy above chance over its standard error by groups.
 
-    Args:
-        basis: What it reads.
-        rows: Folds and number of classes.
+    Studentised, since classes whose groups differ in size get other numbers of rows when labels are exchanged, which
+    changes the spread of the balanced accuracy (Chung & Romano 2013, Exact and asymptotically robust permutation
+    tests).
     """
 
-    def __init__(self, basis: Basis, rows: SweepRows) -> None:
-        self.basis = basis.astype(np.float32)
+    def __init__(self, rows: SweepRows) -> None:
         self.classes = rows.classes
-        self.tested = [rows.folds == fold for fold in rows.fold_numbers]
         self.order = np.argsort(rows.groups, kind="stable")
         self.starts = np.unique(rows.groups[self.order], return_index=True)[1]
-        self.maps = []
-        for tested in self.tested:
-            learning = basis[~tested]
-            centred = learning - learning.mean(axis=0)
-            penalised = centred.T @ centred + _PRIOR_ROWS * np.eye(basis.shape[1])
-            # Maps sums of class indicators over the training rows to scores of the tested ones.
-            answers = np.linalg.solve(penalised, (basis[tested] - learning.mean(axis=0)).T).T
-            self.maps.append((answers.astype(np.float32), learning.mean(axis=0).astype(np.float32)))
 
-    def predict(self, labels: Int64[np.ndarray, "draws images"]) -> Int64[np.ndarray, "draws images"]:
-        """Out-of-fold classes for each set of labels, every class taken for as likely as any other."""
-        predicted = np.empty_like(labels)
-        indicators = (labels[:, None, :] == np.arange(self.classes)[None, :, None]).astype(np.float32)
-        sums = [indicators[:, :, tested] @ self.basis[tested] for tested in self.tested]  # (draws, classes, bins)
-        counts = [indicators[:, :, tested].sum(axis=2) for tested in self.tested]
-        for number, (answers, mean) in enumerate(self.maps):
-            learned = sum(sums) - sums[number]
-            seen = (sum(counts) - counts[number])[:, :, None]
-            # Per row of the class: the indicator's regression, divided by the class's share.
-            slopes = np.divide(learned - seen * mean, seen, out=np.zeros_like(learned), where=seen > 0)
-            scores = slopes @ answers.T
-            scores[np.broadcast_to(seen == 0, scores.shape)] = -np.inf  # a class that was never seen is never said
-            predicted[:, self.tested[number]] = scores.argmax(axis=1)
-        return predicted
-
-    def score(self, labels: Int64[np.ndarray, "draws images"]) -> Float64[np.ndarray, " draws"]:
-        """Balanced accuracy above chance over its standard error by groups, for each set of labels.
-
-        Studentised, since classes whose groups differ in size get other numbers of rows when labels are exchanged,
-        which changes the spread of the balanced accuracy (Chung & Romano 2013, Exact and asymptotically robust
-        permutation tests).
-        """
-        hits = self.predict(labels) == labels
+    def __call__(
+        self, hits: Bool[np.ndarray, "draws images"], labels: Int64[np.ndarray, "draws images"]
+    ) -> Float64[np.ndarray, " draws"]:
+        """For each set of labels, of which answers were right."""
         above, influence = np.zeros(len(labels)), np.zeros(labels.shape)
         for index in range(self.classes):
             mine = labels == index
@@ -358,20 +331,3 @@ class _Reader:
         by_group = np.add.reduceat(influence[:, self.order], self.starts, axis=1)
         # The constant is far below any standard error: it only keeps a reader without one from dividing by 0.
         return np.asarray((above - 1) / np.sqrt((by_group**2).sum(axis=1) + 1e-12))
-
-
-def _basis(values: np.ndarray) -> Basis:
-    """Indicators of a cue's distinct rows where they are few, else of bins of each column with equally many rows.
-
-    Labels are not looked at, so the same bins serve every fold.
-    """
-    kinds, kind, times = np.unique(values, axis=0, return_inverse=True, return_counts=True)
-    if len(kinds) < _KINDS:
-        return np.eye(len(kinds))[kind.reshape(-1)][:, np.argsort(-times, kind="stable")]
-    columns = np.unique(values, axis=1)  # equal columns say one thing
-    bins = []
-    for column in columns.T:
-        edges = np.unique(np.quantile(column, np.arange(1, _BINS) / _BINS))
-        place = np.searchsorted(edges, column, side="right")
-        bins.append(np.eye(len(edges) + 1)[place])
-    return np.concatenate(bins, axis=1)

@@ -7,6 +7,7 @@ import numpy as np
 from tfcells.arrays import Groups, Hits
 from tfcells.probes.candidates import Candidate, Scores
 from tfcells.probes.crossval import OutOfFold, SweepRows
+from tfcells.probes.repeats import METHOD, AgainstBaseline, Repeated
 from tfcells.probes.selection import Choice, Selection
 from tfcells.probes.sweep import Sweep
 from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
@@ -88,6 +89,7 @@ def selection_json(sweep: Sweep) -> dict[str, Any] | None:
         "choices": [_choice_json(choice) for choice in selection.choices],
         "winner_minus_nested": paired_json(selection.against(sweep.best, sweep.rows)),
         "repeats": [_repeat_json(entry) for entry in sweep.selections],
+        "joined": None if sweep.repeated is None else _joined_json(sweep.repeated),
     }
 
 
@@ -110,6 +112,31 @@ def _repeat_json(selection: Selection) -> dict[str, float]:
         "accuracy": selection.scores.accuracy.value,
         "balanced_accuracy": selection.scores.balanced_accuracy.value,
         "macro_f1": selection.scores.macro_f1.value,
+    }
+
+
+def _joined_json(repeated: Repeated) -> dict[str, Any]:
+    return {
+        "dealings": repeated.dealings,
+        "accuracy": interval_json(repeated.accuracy),
+        "balanced_accuracy": interval_json(repeated.balanced_accuracy),
+        "macro_f1": interval_json(repeated.macro_f1),
+        "inner_best": repeated.inner_best,
+        "optimism": repeated.optimism,
+        "ties": repeated.ties,
+        "method": METHOD,
+        "minus_baselines": [_against_json(entry) for entry in repeated.against],
+    }
+
+
+def _against_json(entry: AgainstBaseline) -> dict[str, Any]:
+    return {
+        "taps": list(entry.reading.taps),
+        "scaler": entry.reading.scaler,
+        "reduction": entry.reading.reduction,
+        "probe": entry.reading.probe,
+        **paired_json(entry.test),
+        "p_adjusted": entry.p_adjusted,
     }
 
 

@@ -17,8 +17,10 @@ from tfcells.probes.candidates import Candidate, chance, compared_with_best, con
 from tfcells.probes.checkpoint import Checkpoint, sweep_identity
 from tfcells.probes.crossval import SweepRows, joined_folds
 from tfcells.probes.gram.columns import tap_columns
+from tfcells.probes.limits import check_readings, tap_sets
 from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
-from tfcells.probes.reading import Reading, Space
+from tfcells.probes.reading import NO_REDUCTION, Reading, Space, components_of
+from tfcells.probes.repeats import Repeated, join_repeats
 from tfcells.probes.rows import check_calibration, check_folds, rows_in_use
 from tfcells.probes.selection import Selection, select
 from tfcells.progress import Progress, silent
@@ -38,6 +40,7 @@ class Sweep:
         baselines: Chance, colour statistics and other hand-made features beside the candidates, on the same rows.
         selections: The nested choice, once for each dealing of outer folds, that of the split first; none where
             inner folds were not asked for.
+        repeated: These joined; None where there are fewer than two.
         space: What was tried.
         class_names: The classes in use.
         ids: The rows in use, in the order of every prediction.
@@ -48,6 +51,7 @@ class Sweep:
     candidates: tuple[Candidate, ...]
     baselines: tuple[Candidate, ...]
     selections: tuple[Selection, ...]
+    repeated: Repeated | None
     space: Space
     class_names: tuple[str, ...]
     ids: Ids
@@ -101,7 +105,8 @@ def probe_layers(
             are not among them stand beside them as baselines.
         space: What is tried; standardised features, no reduction and the default probes where it is missing.
         concatenate: Whether all taps side by side are candidates too.
-        repeats: How often the nested choice is made: beyond once, on outer folds dealt anew from `seed` + 1, 2, ...
+        repeats: How often the nested choice is made, and the baselines are asked: beyond once, on outer folds dealt
+            anew from `seed` + 1, 2, ... `Sweep.repeated` joins them.
         seed: For whatever probes draw, and for inner folds.
         workers: Processes, or tasks at a time on whatever `joblib.parallel_config` names; the answer does not depend
             on them.
@@ -112,18 +117,18 @@ def probe_layers(
     Raises:
         UnknownNameError: If a probe is unknown.
         EmptyDataError: If no row is in use.
-        RequestError: If rows in use have no class, a fold leaves fewer than two classes to learn, or features do
-            not fit into the memory.
+        RequestError: If rows in use have no class, a fold leaves fewer than two classes to learn, a reduction asks for
+            more components than there are, or features do not fit into the memory.
     """
     space = space or Space()
     check_seed(seed)
     compared = store.taps if taps is None else tuple(taps)
-    tapsets: list[TapSet] = [(tap,) for tap in compared]
-    if concatenate and len(compared) > 1:
-        tapsets.append(compared)
+    tapsets = tap_sets(compared, concatenate=concatenate)
     beside: list[TapSet] = [(name,) for name in store.recipe["handcrafted"] if name not in compared]
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
     dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
+    widths = {tap: store.widths[tap] for tap in compared}
+    check_readings(widths, dealings, space, concatenate=concatenate, memory=memory)
     tasks = [
         _Task(
             store=store,
@@ -137,23 +142,26 @@ def probe_layers(
             memory=memory,
         )
         for number, dealing in enumerate(dealings)
-        for taps in ([*tapsets, *beside] if number == 0 else tapsets)
+        for taps in [*tapsets, *beside]
         for fold in dealing.fold_numbers
     ]
     answers = _answer(tasks, checkpoints, workers, progress)
     found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
         found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
-    judged, baselines = (
-        [entry for taps in sets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
-        for sets in (tapsets, beside)
-    )
+    baselines = [
+        [entry for taps in beside for entry in _judge(known[taps], dealing, space, store.pooling_of(taps))]
+        for known, dealing in zip(found, dealings, strict=True)
+    ]
+    judged = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
     judged.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
-    candidates, compared_baselines = compared_with_best(judged, [chance(rows), *baselines], rows)
+    candidates, compared_baselines = compared_with_best(judged, [chance(rows), *baselines[0]], rows)
+    selections = _selections(found, tapsets, dealings, space)
     return Sweep(
         candidates=candidates,
         baselines=compared_baselines,
-        selections=_selections(found, tapsets, dealings, space),
+        selections=selections,
+        repeated=join_repeats(selections, dealings, baselines) if len(selections) > 1 else None,
         space=space,
         class_names=classes,
         ids=ids,
@@ -174,11 +182,16 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         repeats: Dealings in all.
 
     Raises:
-        RequestError: If `repeats` is below 1, a fold leaves fewer than two classes or one group to learn, or a class
-            has too few groups there for a probe that is calibrated.
+        RequestError: If `repeats` is below 1, or above without inner folds, a fold leaves fewer than two classes or
+            one group to learn, or a class has too few groups there for a probe that answers with decision values.
     """
     if repeats < 1:
         raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
+    if repeats > 1 and not space.inner_folds:
+        raise RequestError(
+            f"{repeats} repeats of the nested choice were asked for, and 0 inner folds, which choose nothing. Expected "
+            "2 inner folds or more, or 1 repeat."
+        )
     shares = [float(np.mean(rows.folds == fold)) for fold in rows.fold_numbers]
     order = np.argsort(rows.groups, kind="stable")
     dealings = [rows]
@@ -190,22 +203,6 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         check_folds(dealing)
         check_calibration(dealing, class_names, space.probes)
     return dealings
-
-
-def tune(
-    store: FeatureStore,
-    used: np.ndarray,
-    rows: SweepRows,
-    reading: Reading,
-    space: Space,
-    *,
-    memory: int = MEMORY,
-) -> dict[str, object]:
-    """Choose a reading's parameters by inner folds over all rows; the catalog's defaults without inner folds."""
-    if not space.inner_folds or len(space.parameters(reading.probe)) == 1:
-        return dict(space.parameters(reading.probe)[0])
-    (found,) = answer_fold(tap_columns(store, reading.taps, used), rows, space, [reading], fold=None, memory=memory)
-    return dict(space.parameters(reading.probe)[found.chosen])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -224,15 +221,25 @@ class _Task:
 
     def run(self, checkpoints: Path | None) -> list[FoldAnswers]:
         """Answers of every reading, from disk where they are there."""
-        readings = self.space.readings(self.taps)
+        source = tap_columns(self.store, self.taps, self.used)
+        readings = _readings(self.space, self.taps, source.shape[1])
         kept = Checkpoint(checkpoints, self.identity, self.space, readings, self.fold)
         known = kept.load((int((self.rows.folds == self.fold).sum()), self.rows.classes))
         if known is not None:
             return known
-        source = tap_columns(self.store, self.taps, self.used)
         answers = answer_fold(source, self.rows, self.space, readings, fold=self.fold, memory=self.memory)
         kept.save(answers)
         return answers
+
+
+def _readings(space: Space, taps: TapSet, width: int) -> list[Reading]:
+    """All ways to read some features; baselines, which may be few, are not reduced to more than there are."""
+    wanted = [components_of(reduction) for reduction in space.reductions]
+    allowed = [
+        NO_REDUCTION if isinstance(number, int) and number > width else reduction
+        for number, reduction in zip(wanted, space.reductions, strict=True)
+    ]
+    return replace(space, reductions=tuple(dict.fromkeys(allowed))).readings(taps)
 
 
 def _answer(

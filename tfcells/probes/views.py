@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from tfcells.arrays import Float, Float64, Int64
-from tfcells.errors import RequestError
 from tfcells.probes.catalog import SCALERS
 from tfcells.probes.gram import Gram, fold_pca, fold_pcas, gram_matrices, select_rows
 from tfcells.probes.gram.columns import ColumnSource
@@ -80,10 +79,7 @@ def views(
         scaler: Name in `SCALERS`.
         reductions: See `Reading`.
         turn: Whether features that outnumber images may be turned; else they are held.
-        memory: Bytes for features or matrices.
-
-    Raises:
-        RequestError: If features have to be held and do not fit.
+        memory: Bytes for matrices. Features that have to be held are held: see `tfcells.probes.memory`.
     """
     images, width = source.shape
     if width <= images or not turn:
@@ -144,13 +140,6 @@ def _held_views(
     source: ColumnSource, family: Family, *, scaler: str, reductions: Sequence[str], memory: int
 ) -> Iterator[dict[str, View]]:
     images, width = source.shape
-    needed = 8 * 3 * images * width
-    if width > images and needed > memory:  # fewer columns are less than the matrix that would replace them
-        raise RequestError(
-            f"{images:,} images of {width:,} features take {needed:,} bytes to be read by a probe that looks at single "
-            f"features; {memory:,} are allowed. Put a reduction such as pca:0.8 before it, pool the layer, or leave "
-            "the probe out."
-        )
     features = np.asarray(source.columns(0, width), dtype=np.float64)
     reduced = {
         reduction: fold_pcas(

@@ -73,6 +73,7 @@ def write_report(
     )
     environment.filters |= {
         "percent": percent,
+        "bare_percent": lambda share: f"{100 * share:.1f}\u00a0%",
         "points": points,
         "probability": probability,
         "count": "{:,}".format,
@@ -136,6 +137,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
     for name, reason in data["left_out"].items():
         found.append(f"Class {name} is left out of the probes: {reason}.")
+    found += [f"{difference[0].upper()}{difference[1:]}." for difference in results["split"]["unlike_asked"]]
     found += _trust_warnings(results)
     colour = best_baseline(results)
     if colour is not None and colour["tied_with_best"]:
@@ -161,7 +163,12 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
     found = []
     for cue in results["shortcuts"]["cues"]:
         if cue["warns"]:
-            share = f", {percent(cue['share'])} of what the features tell above chance" if cue["share"] else ""
+            share = ""
+            if cue["share"]:
+                share = (
+                    f", at least {percent(cue['share'])} of what the features tell above chance (a lower bound: a "
+                    "stronger reader may find more)"
+                )
             found.append(
                 f"Shortcut: {cue['cue']} alone tells classes apart with {percent(cue['balanced_accuracy'])} balanced "
                 f"accuracy{share}. It is no part of the cell: what is measured may be how images were made."
@@ -183,13 +190,13 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
 
 
 def percent(number: Mapping[str, float | int]) -> str:
-    """A share with its interval: `91.6 % (90.3 to 92.8)`."""
-    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f} to {100 * number['high']:.1f})"
+    """A share with its interval, `91.6 % (90.3 to 92.8)`; in a narrow column it breaks before the interval alone."""
+    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f}\u00a0to\u00a0{100 * number['high']:.1f})"
 
 
 def points(number: Mapping[str, float]) -> str:
-    """A difference of shares in percentage points, with sign and interval."""
-    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f} to {100 * number['high']:+.1f})"
+    """A difference of shares in percentage points, with sign and interval; breaks as `percent` does."""
+    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f}\u00a0to\u00a0{100 * number['high']:+.1f})"
 
 
 def probability(value: float) -> str:

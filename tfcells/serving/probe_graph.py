@@ -165,15 +165,28 @@ class SupportVectors(Stage):
             kernel = tf.matmul(columns, self.vectors, transpose_b=True)
         else:
             kernel = tf.exp(-self.gamma * _squared_distances(columns, self.vectors))
-        decisions = tf.matmul(kernel, self.pair_weights, transpose_b=True) + self.bias  # (batch, pairs)
-        if self.classes == 2:
-            return decisions
-        first, second = (tf.one_hot(side, self.classes, dtype=tf.float64) for side in np.triu_indices(self.classes, 1))
-        wins = tf.cast(decisions >= 0, tf.float64)
-        votes = wins @ first + (1 - wins) @ second
-        confidence = decisions @ first - decisions @ second
-        # Confidence breaks ties between votes, squeezed so that it never outweighs one.
-        return votes + confidence / (3 * (tf.abs(confidence) + 1))
+        return _votes(tf.matmul(kernel, self.pair_weights, transpose_b=True) + self.bias, self.classes)
+
+
+class Hyperplanes(Stage):
+    """Decision values of a linear machine that is kept as one hyperplane per pair of classes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(weights=np.asarray(model.coef_, np.float64), bias=np.asarray(model.intercept_, np.float64))
+        self.classes = len(model.classes_)
+        # What it does is asked of itself: others have coefficients of as many rows, one for each class.
+        rows = np.random.default_rng(0).normal(size=(8, self.weights.shape[1]))
+        pairs = self.classes * (self.classes - 1) // 2
+        told = np.asarray(model.decision_function(rows)).reshape(len(rows), -1)
+        if self.weights.shape[0] != pairs or not np.allclose(told, self(rows)):
+            raise RequestError(
+                f"{type(model).__name__} cannot be exported: its decision values are not the votes of its {pairs} "
+                "hyperplanes, one for each pair of classes. Expected that."
+            )
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """(batch, 1) for two classes, else (batch, classes)."""
+        return _votes(tf.matmul(columns, self.weights, transpose_b=True) + self.bias, self.classes)
 
 
 class Calibrated(Stage):
@@ -200,6 +213,18 @@ class Calibrated(Stage):
         total = tf.reduce_sum(positive, axis=1, keepdims=True)
         uniform = tf.ones_like(positive) / positive.shape[1]
         return tf.where(total > 0, positive / tf.where(total > 0, total, 1.0), uniform)
+
+
+class Tempered(Stage):
+    """Probabilities of an estimator at a temperature: softmax of log(probability + floor) / temperature."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(floor=np.array(model.floor), temperature=np.array(model.temperature))
+        self.estimate = stage_of(model.estimator)
+
+    def __call__(self, columns: tf.Tensor) -> tf.Tensor:
+        """Scaled class probabilities."""
+        return tf.nn.softmax(tf.math.log(self.estimate(columns) + self.floor) / self.temperature)
 
 
 class Tree(Stage):
@@ -300,6 +325,10 @@ def stage_of(estimator: Any) -> Stage:
     """
     if hasattr(estimator, "components_") and hasattr(estimator, "mean_"):
         return Components(estimator)
+    if hasattr(estimator, "temperature") and hasattr(estimator, "floor"):
+        return Tempered(estimator)
+    if type(estimator) not in _STAGES and hasattr(estimator, "coef_") and hasattr(estimator, "decision_function"):
+        return Hyperplanes(estimator)
     if type(estimator) not in _STAGES:
         raise RequestError(
             f"{type(estimator).__name__} cannot be exported. "
@@ -312,6 +341,18 @@ def _squared_distances(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """(batch, columns) and (images, columns) to (batch, images)."""
     cross = tf.matmul(left, right, transpose_b=True)
     return tf.reduce_sum(left**2, axis=1)[:, None] - 2 * cross + tf.reduce_sum(right**2, axis=1)[None, :]
+
+
+def _votes(decisions: tf.Tensor, classes: int) -> tf.Tensor:
+    """Decision values of pairs of classes, (batch, pairs), as scikit-learn's shape `ovr`; of two classes unchanged."""
+    if classes == 2:
+        return decisions
+    first, second = (tf.one_hot(side, classes, dtype=tf.float64) for side in np.triu_indices(classes, 1))
+    wins = tf.cast(decisions >= 0, tf.float64)
+    votes = wins @ first + (1 - wins) @ second
+    confidence = decisions @ first - decisions @ second
+    # Confidence breaks ties between votes, squeezed so that it never outweighs one.
+    return votes + confidence / (3 * (tf.abs(confidence) + 1))
 
 
 def _pair_weights(model: SVC) -> np.ndarray:

@@ -100,6 +100,7 @@ class LabelsNeeded:
         current: Rows of the largest size tried.
         limit: `REACH` times as many.
         asymptote: Score that the fitted curve never exceeds.
+        faultless: Whether no error was made at the largest size tried.
     """
 
     target: float
@@ -109,26 +110,33 @@ class LabelsNeeded:
     current: int
     limit: int
     asymptote: float
+    faultless: bool
 
     @property
     def statement(self) -> str:
-        """One sentence that promises no more than the curve shows."""
-        target, limit = f"{self.target:.1%}", f"{self.limit} training rows, the most that this curve can speak of"
+        """One or two sentences that promise no more than the curve shows."""
+        target, limit = f"{self.target:.1%}", f"{self.limit:,} training images, as far as this curve can be followed"
+        if self.faultless:
+            return f"No error was made after learning from {self.current:,} images: there is none to halve."
         if self.low is None:
-            return f"{target} is out of reach: no curve that fits gets there within {limit}."
+            return f"{target} is out of reach: no curve that fits the points gets there within {limit}."
         if self.size is None:
-            beyond = ", for its asymptote is lower" if self.asymptote < self.target else ""
+            beyond = ", and its asymptote lies below" if self.asymptote < self.target else ""
             return (
-                f"{target} is not to be expected within {limit}: the fitted curve stays below{beyond}. At the very "
-                f"least it takes {self.low} rows."
+                f"{target} is not to be expected: the fitted curve does not reach it within {limit}{beyond}. At the "
+                f"very least it takes {self.low:,} images."
             )
         if self.high is not None and self.high <= self.current:
-            return f"{target} is reached with {self.size} training rows; no more labels are needed."
-        between = f"at 95 % between {self.low} and {self.high or f'more than {self.limit}'}"
+            return f"{target} is reached with {self.size:,} training images; no more labels are needed for it."
+        high = "more than " + f"{self.limit:,}" if self.high is None else f"{self.high:,}"
+        between = f"(95 % interval: {self.low:,} to {high})"
         if self.size <= self.current:
-            return f"{target} is probably reached already, with {self.size} training rows in all, {between}."
+            return (
+                f"{target} is probably reached already: the fitted curve gets there at {self.size:,} images {between}."
+            )
         return (
-            f"About {self.size - self.current} more labels bring {target}: {self.size} training rows in all, {between}."
+            f"{target} takes about {self.size:,} training images {between}, {self.size - self.current:,} more than "
+            f"the {self.current:,} there are."
         )
 
 
@@ -189,7 +197,8 @@ def labels_needed(curve: LearningCurve, target: float) -> LabelsNeeded:
     numbers = np.unique(np.geomspace(curve.sizes[0], limit, NUMBERS).round())
     value, low, high = curve._scores_at(numbers)
     size, latest, earliest = (_first_at_least(scores, target, numbers) for scores in (value, low, high))
-    return LabelsNeeded(target, size, earliest, latest, current, limit, 1 - curve.asymptote)
+    faultless = bool(curve.scores[-1] >= 1)
+    return LabelsNeeded(target, size, earliest, latest, current, limit, 1 - curve.asymptote, faultless)
 
 
 def training_sizes(

@@ -51,7 +51,7 @@ class PairedTest:
     method: str
 
 
-def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
+def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups, *, z: float | None = None) -> PairedTest:
     """Compare two models' accuracy on the same rows.
 
     With one row per group the test is McNemar's (1947) exact one, a binomial test of the discordant rows. With
@@ -69,6 +69,7 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
         hits_a: `(images,)`, whether the first model is right.
         hits_b: `(images,)`, whether the second model is right.
         groups: `(images,)`, group numbers; rows with one number must not be parted.
+        z: Normal quantile of the interval: 1.96, or more where it is one of several.
 
     Raises:
         RequestError: If there is no row.
@@ -77,14 +78,16 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups) -> PairedTest:
     sizes, wins, losses = count_by_group(groups, hits_a & ~hits_b, hits_b & ~hits_a)
     share = _effective_share(sizes, wins, losses)
     won, lost = float(wins.sum()), float(losses.sum())
-    difference = _tango(won * share, lost * share, len(hits_a) * share, value=(won - lost) / len(hits_a))
+    difference = _tango(won * share, lost * share, len(hits_a) * share, value=(won - lost) / len(hits_a), z=z)
     if (sizes == 1).all():
         return PairedTest(difference, _mcnemar(int(won), int(lost)), "exact McNemar test")
     p_value = max(_sign_flip(wins - losses), _score_test(won * share, lost * share))
     return PairedTest(difference, p_value, "sign-flip and score test over groups")
 
 
-def paired_balanced_difference(hits_a: Hits, hits_b: Hits, labels: Labels, groups: Groups) -> PairedTest:
+def paired_balanced_difference(
+    hits_a: Hits, hits_b: Hits, labels: Labels, groups: Groups, *, z: float | None = None
+) -> PairedTest:
     """Compare two models' balanced accuracy (mean recall over the classes that occur) on the same rows.
 
     A row weighs 1 / (classes x rows of its class). With equally many rows of each class this is
@@ -105,6 +108,7 @@ def paired_balanced_difference(hits_a: Hits, hits_b: Hits, labels: Labels, group
         hits_b: `(images,)`, whether the second model is right.
         labels: `(images,)`, class indices.
         groups: `(images,)`, group numbers; rows with one number must not be parted.
+        z: Normal quantile of the interval: 1.96, or more where it is one of several.
 
     Raises:
         RequestError: If there is no row, or one without a label.
@@ -117,12 +121,12 @@ def paired_balanced_difference(hits_a: Hits, hits_b: Hits, labels: Labels, group
         )
     rows = np.unique(labels, return_counts=True)[1]
     if (rows == rows[0]).all():
-        return paired_difference(hits_a, hits_b, groups)
+        return paired_difference(hits_a, hits_b, groups, z=z)
     sizes = _count(np.ones_like(hits_a), labels, groups)
     wins, losses = _count(hits_a & ~hits_b, labels, groups), _count(hits_b & ~hits_a, labels, groups)
     won, lost = float((wins.sum(axis=0) / rows).mean()), float((losses.sum(axis=0) / rows).mean())
     effective = _rows_like_these(sizes, wins, losses) * _weighted_share(sizes, wins, losses)
-    difference = _tango(won * effective, lost * effective, effective, value=won - lost)
+    difference = _tango(won * effective, lost * effective, effective, value=won - lost, z=z)
     p_value = max(_weighted_sign_flip(wins - losses, rows), _score_test(won * effective, lost * effective))
     return PairedTest(difference, p_value, "sign-flip and score test, classes weighted alike")
 
@@ -303,13 +307,14 @@ def _score_test(wins: float, losses: float) -> float:
     return float(2 * special.ndtr(-abs(wins - losses) / np.sqrt(wins + losses)))
 
 
-def _tango(wins: float, losses: float, rows: float, *, value: float) -> Interval:
+def _tango(wins: float, losses: float, rows: float, *, value: float, z: float | None) -> Interval:
     """Tango's interval of the mean difference; numbers need not be whole, and no rows give [-1, 1]."""
-    low, high = -_tango_upper(losses, wins, rows), _tango_upper(wins, losses, rows)
+    z = normal_quantile() if z is None else z
+    low, high = -_tango_upper(losses, wins, rows, z), _tango_upper(wins, losses, rows, z)
     return Interval(value, min(low, value), max(high, value))
 
 
-def _tango_upper(wins: float, losses: float, rows: float) -> float:
+def _tango_upper(wins: float, losses: float, rows: float, z: float) -> float:
     """Upper end: the largest difference whose score statistic does not fall below -z.
 
     Tango (1998), Equivalence test and confidence interval for the difference in proportions for the paired-sample
@@ -317,7 +322,6 @@ def _tango_upper(wins: float, losses: float, rows: float) -> float:
     """
     if rows <= 0:
         return 1.0
-    z = normal_quantile()
     low, high = (wins - losses) / rows, 1.0
     for _ in range(60):
         middle = (low + high) / 2

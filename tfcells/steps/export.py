@@ -41,6 +41,7 @@ def chosen_json(final: FinalProbe, *, seed: int) -> dict[str, Any]:
         "reduction": final.reading.reduction,
         "probe": final.reading.probe,
         "parameters": dict(final.parameters),
+        "calibration": {"method": final.calibration, "inner_folds": final.inner_folds},
         "seed": seed,
     }
 

@@ -122,8 +122,10 @@ def with_reasons(split: Split, store: FeatureStore) -> Split:
     labels = rows.labels
     without = {
         name: "every image is marked 'left_out' in the split file"
+        if (labels == index).any()
+        else "it has no usable image"
         for index, name in enumerate(rows.class_names)
-        if (labels == index).any() and (parts[labels == index] == LEFT_OUT).all()
+        if (parts[labels == index] == LEFT_OUT).all()
     }
     return replace(split, left_out={**split.left_out, **without})
 

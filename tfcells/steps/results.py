@@ -43,6 +43,8 @@ def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
     return {
         "folds": len(np.unique(split.folds[split.folds >= 0])),
         "seed": split.seed,
+        "shares": split.shares,
+        "unlike_asked": list(split.unlike_asked),
         "digest": split.digest,
         "train": parts.count(TRAIN),
         "train_groups": len({group for group, part in zip(aligned.groups, parts, strict=True) if part == TRAIN}),

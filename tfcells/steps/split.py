@@ -10,7 +10,8 @@ from tfcells.images.splits import Split, write_split
 
 
 def write_split_files(split: Split, out: str | Path) -> dict[str, Any]:
-    """Write `split.csv` (`id,split,fold,group`) and `split.json` (counts, seed, SHA-256, classes left out).
+    """Write `split.csv` (`id,split,fold,group`) and `split.json` (counts, seed, shares that were asked for
+    and that came, SHA-256, classes left out).
 
     Args:
         split: What to write.
@@ -28,6 +29,7 @@ def write_split_files(split: Split, out: str | Path) -> dict[str, Any]:
         "parts": parts,
         "folds": len(np.unique(split.folds[split.folds >= 0])),
         "seed": split.seed,
+        "shares": split.shares,
         "digest": split.digest,
         "left_out": dict(split.left_out),
     }

@@ -1,6 +1,7 @@
 """What stands behind a number: shortcuts, the leak tax, probabilities, the learning curve, labels to look at again."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -8,7 +9,8 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.cues import read_cues
 from tfcells.images.splits import Split
 from tfcells.images.table import ImageTable
-from tfcells.probes.gram.columns import tap_columns
+from tfcells.probes.catalog import INNER_FOLDS, Parameters
+from tfcells.probes.gram.columns import ColumnSource, tap_columns
 from tfcells.probes.labels_needed import learning_json
 from tfcells.probes.leak import leak_tax, leak_tax_json
 from tfcells.probes.nested import MEMORY
@@ -19,8 +21,11 @@ from tfcells.probes.shortcuts import probe_shortcuts, shortcuts_json
 from tfcells.probes.sweep import Sweep
 from tfcells.progress import Progress, silent
 
-LISTED = 100
+LISTED: Final = 100
 """Rows of the review list."""
+
+DEALINGS: Final = 3
+"""Of random and of grouped folds, for the leak tax."""
 
 
 def shortcuts_of(table: ImageTable, sweep: Sweep, *, workers: int, progress: Progress = silent) -> dict[str, Any]:
@@ -34,28 +39,19 @@ def trust_json(
     store: FeatureStore, split: Split, sweep: Sweep, *, seed: int, workers: int = 1, progress: Progress = silent
 ) -> dict[str, Any]:
     """`probabilities`, `leak_tax` and `learning_curve` of a sweep's best candidate."""
-    vectors = _vectors(store, split, sweep)
-    leak = learning = None
-    if vectors is not None:
-        fewest = min(
-            len(np.unique(sweep.rows.groups[sweep.rows.labels == label])) for label in range(sweep.rows.classes)
-        )
-        folds = min(5, fewest)
-        if folds >= 2:
-            leak = leak_tax_json(
-                leak_tax(
-                    vectors,
-                    sweep.rows.labels,
-                    sweep.rows.groups,
-                    probe=sweep.best.probe,
-                    folds=folds,
-                    repeats=3,
-                    seed=seed,
-                    workers=workers,
-                    progress=progress,
-                )
-            )
-        learning = learning_json(vectors, sweep.rows, sweep.best.reading, sweep.best.parameters, progress=progress)
+    _, _, used, _ = rows_in_use(store, split)
+    features = tap_columns(store, sweep.best.taps, used)
+    inner_folds = sweep.space.inner_folds or INNER_FOLDS
+    leak = _leak_json(features, sweep, inner_folds=inner_folds, seed=seed, workers=workers, progress=progress)
+    learning = learning_json(
+        features,
+        sweep.rows,
+        sweep.best.reading,
+        sweep.best.parameters,
+        inner_folds=inner_folds,
+        workers=workers,
+        progress=progress,
+    )
     return {
         "probabilities": probabilities_json(sweep.best.predictions, sweep.rows, sweep.class_names, seed=seed),
         "leak_tax": leak,
@@ -68,9 +64,32 @@ def review_of(sweep: Sweep) -> ReviewList:
     return review_list(sweep.ids, sweep.rows, sweep.best.predictions, sweep.class_names, limit=LISTED)
 
 
-def _vectors(store: FeatureStore, split: Split, sweep: Sweep) -> np.ndarray | None:
-    """Features of the best candidate, or None where they do not fit into the memory of one process."""
-    _, _, used, _ = rows_in_use(store, split)
-    if 8 * len(used) * tap_columns(store, sweep.best.taps, used).shape[1] > MEMORY:
+def _leak_json(
+    features: ColumnSource, sweep: Sweep, *, inner_folds: int, seed: int, workers: int, progress: Progress
+) -> dict[str, Any] | None:
+    """The leak tax of the best candidate; None where a class is one group, which no folds part."""
+    rows, best = sweep.rows, sweep.best
+    fewest = min(len(np.unique(rows.groups[rows.labels == label])) for label in range(rows.classes))
+    if fewest < 2:
         return None
-    return np.asarray(store.table(sweep.best.taps).vectors[used])
+    images, width = features.shape
+    found = leak_tax(
+        features,
+        rows.labels,
+        rows.groups,
+        reading=best.reading,
+        parameters=_usual(best.parameters),
+        folds=min(5, fewest),
+        # Each dealing of a layer that is too wide to be held reads it again from disk.
+        repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
+        inner_folds=inner_folds,
+        seed=seed,
+        workers=workers,
+        progress=progress,
+    )
+    return leak_tax_json(found)
+
+
+def _usual(parameters: Sequence[Parameters]) -> Parameters:
+    """What most folds chose, the first of equals: one choice for both kinds of folds."""
+    return max(parameters, key=list(parameters).count)

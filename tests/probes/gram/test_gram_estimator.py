@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -71,9 +72,10 @@ def test_blocks_change_nothing(shape):
     np.testing.assert_allclose(tight.transform(features), ample.transform(features), atol=1e-11)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
-def test_float32_on_disk_is_computed_with_in_float64(shape, tmp_path):
-    features = (drawn(*shape) + 300).astype(np.float32)
+def test_smaller_floats_on_disk_are_computed_with_in_float64(shape, dtype, tmp_path):
+    features = (drawn(*shape) + 300).astype(dtype)
     np.save(tmp_path / "features.npy", features)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
     found = GramPCA(0.8).fit(mapped)
@@ -82,6 +84,27 @@ def test_float32_on_disk_is_computed_with_in_float64(shape, tmp_path):
     scores = found.transform(mapped)
     assert scores.dtype == found.components_.dtype == np.float64
     np.testing.assert_allclose(scores, reference.transform(features.astype(np.float64)), atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("shape", [(200, 40_000), (20_000, 200)], ids=str)
+def test_a_file_that_is_larger_than_the_memory_allowed_is_never_copied_as_a_whole(shape, dtype, tmp_path):
+    generator, rank, memory = np.random.default_rng(0), 5, 3 * 2**20
+    features = np.lib.format.open_memmap(tmp_path / "features.npy", mode="w+", dtype=dtype, shape=shape)
+    features[:] = generator.normal(size=(shape[0], rank)) @ generator.normal(size=(rank, shape[1]))
+    features.flush()
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    components, scores = 8 * rank * shape[1], 8 * rank * shape[0]
+    pca = GramPCA(rank, memory=memory)
+    assert mapped.nbytes > 2 * (memory + components + scores)
+    for use in (pca.fit, pca.transform):
+        tracemalloc.start()
+        use(mapped)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        # A decomposition and the components before their signs come on top.
+        assert peak < memory + 3 * components + scores + 2 * 8 * min(shape) ** 2
+        assert peak < mapped.nbytes
 
 
 def test_it_stands_where_pca_stood_in_a_pipeline():

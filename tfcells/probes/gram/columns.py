@@ -163,6 +163,21 @@ def tap_columns(store: FeatureStore, taps: Sequence[str], used: Rows) -> ColumnS
     return select_rows(SideBySide([stored_columns(store, tap) for tap in taps]), used)
 
 
+def tap_rows(store: FeatureStore, taps: Sequence[str], rows: np.ndarray) -> Float64[np.ndarray, "rows width"]:
+    """Some rows of layers side by side, in the order given, as a row-major float64 copy; no other row is read."""
+    layers = [stored_columns(store, tap) for tap in taps]
+    found = np.empty((len(rows), sum(layer.shape[1] for layer in layers)))
+    first = 0
+    for layer in layers:
+        stop, above = first + layer.shape[1], 0
+        for part in layer.parts:
+            here = np.flatnonzero((rows >= above) & (rows < above + len(part)))
+            found[here, first:stop] = part[rows[here] - above]
+            above += len(part)
+        first = stop
+    return found
+
+
 def read_block(source: ColumnSource, start: int, stop: int) -> Block:
     """Columns as a row-major float64 copy.
 

@@ -9,8 +9,8 @@ from scipy.linalg.blas import dsyrk
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from tfcells.arrays import Features, Float, Float64
-from tfcells.probes.gram.columns import ArrayColumns
+from tfcells.arrays import Features, Float64
+from tfcells.probes.gram.columns import ArrayColumns, ColumnSource, as_columns, read_block
 from tfcells.probes.gram.components import Choice, check_wanted, largest_signs
 from tfcells.probes.gram.eigen import leading_eigenpairs
 from tfcells.probes.gram.kernels import centred_products
@@ -19,6 +19,7 @@ from tfcells.probes.gram.plan import DEFAULT_MEMORY
 
 _EPS = float(np.finfo(np.float64).eps)
 _WIDEST = 4096
+_READ_AS_THEY_ARE = [np.float64, np.float32, np.float16]
 
 _Scores = Float64[np.ndarray, "rows components"]
 _Rows = Float64[np.ndarray, "rows features"]
@@ -27,9 +28,9 @@ _Rows = Float64[np.ndarray, "rows features"]
 class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Principal component analysis by the smaller of the two matrices of inner products, in float64.
 
-    The same components, signs included, as `PCA(n_components, svd_solver="full")` fitted in float64; float32
-    features, in memory or mapped from a file, are read in blocks and never copied as a whole. Integers are copied
-    once, by scikit-learn's validation.
+    The same components, signs included, as `PCA(n_components, svd_solver="full")` fitted in float64; float32 and
+    float16 features, in memory or mapped from a file, are read in blocks and never copied as a whole. Integers are
+    copied once, by scikit-learn's validation.
 
     What differs from `PCA`: axes whose variance rounding cannot tell from 0 (standard deviation below about 1e-7
     of the largest) are left out even where a number of components asks for them; rows that are all equal raise
@@ -74,6 +75,30 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         checked, scores = self._fit(X)
         return self._scores(checked) if scores is None else scores
 
+    def fit_columns(self, features: Any) -> _Scores:
+        """Fit on features that are read column block by column block, and return their scores.
+
+        What `fit_transform` does on the whole matrix, which is held only where it has more rows than columns: it is
+        then less than the matrix of inner products that would replace it.
+
+        Args:
+            features: Real numbers of shape (rows, features): a `ColumnSource`, an array or a map.
+
+        Returns:
+            float64 of shape (rows, components).
+
+        Raises:
+            RequestError: If there are fewer than 2 rows, a number is not finite, rows are all equal, `n_components`
+                is out of range, or `memory` is too small.
+        """
+        source = as_columns(features)
+        rows, width = source.shape
+        if rows > width:
+            return self.fit_transform(read_block(source, 0, width))
+        check_wanted(self.n_components)
+        self.n_features_in_ = width
+        return self._by_products(source)
+
     def transform(self, X: Any) -> _Scores:
         """Scores of rows, float64 of shape (rows, components).
 
@@ -82,7 +107,7 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             NotFittedError: If it was not fitted.
         """
         check_is_fitted(self)
-        return self._scores(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        return self._scores(validate_data(self, X, dtype=_READ_AS_THEY_ARE, reset=False))
 
     def inverse_transform(self, X: Any) -> _Rows:
         """Rows that have these scores, float64 of shape (rows, features).
@@ -102,25 +127,33 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     def _fit(self, X: Any) -> tuple[Features, _Scores | None]:
         """Fit; returns the validated rows, and their scores where they came for free."""
-        checked: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
+        checked: np.ndarray = validate_data(self, X, dtype=_READ_AS_THEY_ARE, ensure_min_samples=2)
         check_wanted(self.n_components)
         rows, width = checked.shape
-        self.mean_ = checked.mean(axis=0, dtype=np.float64)
         if rows <= width:
-            choice, values, vectors = self._of_products(checked)
-            self.components_ = self._loadings(checked, vectors / np.sqrt(values[: vectors.shape[1]]))
-        else:
-            choice, values, vectors = self._of_covariance(checked)
-            self.components_ = np.ascontiguousarray(vectors.T)
-        signs = self._turn()
+            return checked, self._by_products(ArrayColumns(checked))
+        self.mean_ = checked.mean(axis=0, dtype=np.float64)
+        choice, values, vectors = self._of_covariance(checked)
+        self.components_ = np.ascontiguousarray(vectors.T)
+        self._turn()
         self._describe(choice.spectrum(values), rows)
-        return checked, vectors * (signs * self.singular_values_) if rows <= width else None
+        return checked, None
 
-    def _of_products(self, X: Features) -> tuple[Choice, np.ndarray, np.ndarray]:
+    def _by_products(self, source: ColumnSource) -> _Scores:
+        """Fit by the inner products of rows; returns the scores, which come for free."""
+        choice, values, vectors = self._of_products(source)
+        self.mean_, self.components_ = self._loadings(source, vectors / np.sqrt(values[: vectors.shape[1]]))
+        signs = self._turn()
+        self._describe(choice.spectrum(values), len(vectors))
+        vectors *= signs * self.singular_values_
+        return vectors
+
+    def _of_products(self, source: ColumnSource) -> tuple[Choice, np.ndarray, np.ndarray]:
         """Eigenvalues and eigenvectors, as columns, of the centred inner products of rows."""
-        choice, every = Choice(wanted=self.n_components, images=len(X), width=X.shape[1]), np.arange(len(X))
-        gram = next(gram_matrices(ArrayColumns(X), [every], scaler="none", memory=self.memory))
-        choice = replace(choice, floor=len(X) * _EPS * float(np.diagonal(gram.values).max()))
+        rows, width = source.shape
+        choice, every = Choice(wanted=self.n_components, images=rows, width=width), np.arange(rows)
+        gram = next(gram_matrices(source, [every], scaler="none", memory=self.memory))
+        choice = replace(choice, floor=rows * _EPS * float(np.diagonal(gram.values).max()))
         products = centred_products(gram, every, every)
         del gram
         return choice, *leading_eigenpairs(products, choice.count)
@@ -138,17 +171,19 @@ class GramPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return choice, *leading_eigenpairs(products, choice.count)
 
     def _loadings(
-        self, X: Float[np.ndarray, "rows features"], vectors: _Scores
-    ) -> Float64[np.ndarray, "components features"]:
-        """Components as rows: inner products of eigenvectors with each feature."""
-        width = X.shape[1]
-        step = int(np.clip(self.memory // (4 * 8 * len(X)), 1, _WIDEST))
-        components = np.empty((vectors.shape[1], width))
+        self, source: ColumnSource, vectors: _Scores
+    ) -> tuple[Float64[np.ndarray, " features"], Float64[np.ndarray, "components features"]]:
+        """Means of the features, and components as rows: inner products of eigenvectors with each feature."""
+        rows, width = source.shape
+        step = int(np.clip(self.memory // (4 * 8 * rows), 1, _WIDEST))
+        means, components = np.empty(width), np.empty((vectors.shape[1], width))
         for start in range(0, width, step):
-            part = X[:, start : start + step].astype(np.float64)
-            part -= self.mean_[start : start + step]
-            np.matmul(vectors.T, part, out=components[:, start : start + step])
-        return components
+            columns = slice(start, min(start + step, width))
+            part = read_block(source, columns.start, columns.stop)
+            means[columns] = part.mean(axis=0)
+            part -= means[columns]
+            np.matmul(vectors.T, part, out=components[:, columns])
+        return means, components
 
     def _turn(self) -> Float64[np.ndarray, " components"]:
         """Make the loading of largest size positive on each component, as scikit-learn does; returns the signs."""
