@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/simulations.py
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/shortcuts.py
+	$(BIN)/python benchmarks/kills.py --kills 50
 
 # For Python >= 3.11 on Linux, x86-64 and aarch64, with hashes; needs uv, and only when dependencies change.
 lock:

@@ -10,13 +10,13 @@ import sys
 
 from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.open import open_backbone
-from tfcells.features.forward import Engine, golden
+from tfcells.features.forward import golden
 
 
 def main(name: str, weights: str) -> None:
     """Open the weights and print `{sha256: fingerprint}`."""
     backbone = open_backbone(name, weights=weights)
-    print(json.dumps({backbone.sha256: golden(Engine(cut_backbone(backbone)))}, indent=1))
+    print(json.dumps({backbone.sha256: golden(cut_backbone(backbone))}, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tfcells.features.recipe import FORMAT, images_of
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.readers import read_folder
 from tfcells.images.sources import FolderSource
@@ -15,6 +16,9 @@ from tfcells.images.synthetic.folder import write_sample_folder
 from tfcells.images.table import ImageTable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault(
+    "TF_ENABLE_ONEDNN_OPTS", "1"
+)  # as `prefer_onednn` has it, whichever test imports TensorFlow first
 # No deadline for one example: on a busy machine it measures the others.
 settings.register_profile("tfcells", deadline=None)
 settings.load_profile("tfcells")
@@ -78,6 +82,12 @@ def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
     return lambda **options: made_store(tmp_path / f"store-{len(list(tmp_path.iterdir()))}", **options)
 
 
+@pytest.fixture(scope="session")
+def make_small_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], FeatureStore]:
+    """Makes stores of twelve rows in three shards: few bytes, and a file of each kind."""
+    return lambda: made_store(tmp_path_factory.mktemp("small") / "store", images=12, shard_rows=5)
+
+
 def real_folder(name: str, *, variable: str) -> Path:
     """A folder that an environment variable names or that lies beside the checkout; skips where there is none."""
     beside = Path(__file__).parents[2] / "shared" / name
@@ -121,17 +131,18 @@ def made_store(
     table = made_table(labels, groups=groups)
     names = ("early", "late", "deep")[: len(widths)]
     recipe = {
-        "format": 1,
+        "format": FORMAT,
         "backbone": {"name": "tiny", "size": 32, "kernel": "bilinear", "preprocessing": "0" * 64},
         "weights": {"name": "none", "seed": 0, "sha256": "1" * 64},
         "taps": [f"{name}:mean" for name in names],
-        "handcrafted": ["colour"],
+        "handcrafted": {"colour": {"definition": "3" * 64, "shape": [21]}},
         "engine": {"name": "tensorflow", "precision": "float32", "batch_size": 8},
         "dtype": "float32",
-        "images": {"count": images, "digest": "2" * 64},
+        "images": images_of(table.ids, table.digests),
         "versions": {"keras": "3", "numpy": "2", "tensorflow": "2"},
         "shapes": {name: [width] for name, width in zip(names, widths, strict=True)},
         "golden": {name: [1.0] for name in names},
+        "rounding": {},
     }
     arrays = {
         name: (generator.normal(size=(images, width)) + signal * generator.normal(size=(classes, width))[labels])

@@ -7,6 +7,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Cluster": "tfcells.features.cluster",
     "DamageError": "tfcells.errors",
     "Extraction": "tfcells.features.extract",
     "FeatureStore": "tfcells.features.store",
@@ -21,6 +22,7 @@ _HOME = {
     "TfcellsError": "tfcells.errors",
     "audit": "tfcells.images.audit",
     "audit_images": "tfcells.steps.audit",
+    "bench": "tfcells.features.bench",
     "build_projector": "tfcells.steps.maps",
     "cut": "tfcells.backbones.cut",
     "cut_backbone": "tfcells.backbones.cut",
@@ -41,6 +43,7 @@ _HOME = {
     "run_demo": "tfcells.demo",
     "run_study": "tfcells.study",
     "split_table": "tfcells.images.splits",
+    "verify_store": "tfcells.steps.verify",
     "write_split_files": "tfcells.steps.split",
     "write_sample_folder": "tfcells.images.synthetic.folder",
 }

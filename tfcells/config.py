@@ -21,7 +21,7 @@ class ImagesConfig:
     """What is looked at.
 
     Attributes:
-        root: A folder, an `.npz` file, a `.csv` manifest, or `tfds:<name>`.
+        root: A folder, an `.npz` file, a `.csv` manifest, `tfds:<name>`, or an address such as `s3://bucket/cells`.
         groups: CSV file with the columns `id` and `group`; pictures of one group are never parted.
         class_names: Names for the numbers in an npz file's labels; for folders, the classes to expect.
         folds: Number of cross-validation folds.
@@ -39,7 +39,10 @@ class ImagesConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
-    """What it is looked at with; see `tfcells.features.extract.Extraction`."""
+    """What it is looked at with; see `tfcells.features.extract.Extraction`.
+
+    Here the engine is TensorFlow in float32, which is what an export computes with; of another one no export is made.
+    """
 
     name: str = "mobilenet_v2"
     weights: str = "imagenet"
@@ -48,6 +51,9 @@ class BackboneConfig:
     size: int | None = None
     batch_size: int = 32
     dtype: str = "float32"
+    handcrafted: tuple[str, ...] = ()
+    engine: str = "tensorflow"
+    precision: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tfcells.config import StudyConfig
 from tfcells.errors import RequestError
 from tfcells.features.extract import extract
-from tfcells.features.store import FeatureStore
+from tfcells.features.store import FeatureStore, known_files
 from tfcells.images.readers import read_images
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import Split, split_table, write_split
@@ -26,7 +26,7 @@ from tfcells.probes.sweep import Sweep, deal_outer_folds, probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.report.page import write_report
 from tfcells.steps.audit import audit_images, audited_groups
-from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export
+from tfcells.steps.export import card_facts, chosen_json, current_card, export_inputs, make_export, why_no_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail, draw_map
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
@@ -79,6 +79,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         config.images.root,
         class_names=config.images.class_names,
         groups=config.images.groups,
+        known=known_files(out / "features"),
         progress=progress,
     )
     # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
@@ -94,7 +95,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         progress=progress,
         announce=lambda plan: check(plan.widths),
     )
-    check(store.widths)  # nothing was announced if nothing was missing
+    check({layer: store.widths[layer] for layer in store.layers})  # nothing was announced if nothing was missing
     workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
@@ -104,6 +105,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     sweep = probe_layers(
         store,
         split,
+        taps=store.layers,  # only they can be exported
         space=space,
         concatenate=config.probes.concatenate,
         repeats=config.probes.repeats,
@@ -231,7 +233,11 @@ def _export(
     results: dict[str, Any],
     source: PixelSource,
     out: Path,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
+    refusal = why_no_export(store)
+    if refusal is not None:
+        _log.warning("export: none is made. %s", refusal)
+        return None
     chosen = chosen_json(final, seed=config.seed)
     inputs = export_inputs(store, split, chosen)
     card = current_card(out / "export", inputs=inputs)

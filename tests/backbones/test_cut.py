@@ -220,7 +220,7 @@ def test_the_kernel_in_graphs_is_that_in_python(height, width, size):
     picture = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3)).astype(np.uint8)
     expected = resize_image(picture, height=size, width=size)
     found = resize_images(tf.constant(picture), size=size, kernel="bilinear")
-    np.testing.assert_allclose(found.numpy(), expected, atol=5e-3)
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-4)
 
 
 def test_an_unknown_kernel_is_refused():

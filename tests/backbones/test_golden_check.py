@@ -13,9 +13,11 @@ from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.golden import TOLERANCE, check_fingerprint, fingerprint, golden_picture, known_fingerprints
 from tfcells.backbones.open import open_backbone
 from tfcells.backbones.preprocess import KERNELS
+from tfcells.backbones.taps import parse_taps
 from tfcells.backbones.weights import file_digest
 from tfcells.errors import DamageError
-from tfcells.features.forward import Engine, golden
+from tfcells.features.engines.tensorflow_graph import TensorFlowEngine
+from tfcells.features.forward import engine_golden, golden
 
 PLAIN = {"interpolation": "bilinear", "antialias": False}
 CUBIC = {"interpolation": "bicubic", "antialias": True}
@@ -112,8 +114,8 @@ def test_every_mistake_is_caught_on_real_weights(real, mistake, monkeypatch):
 def test_real_weights_give_the_fingerprint_that_is_shipped(real):
     shipped = known_fingerprints()[real.sha256]
     assert set(shipped) == set(real.row.taps)
-    check_fingerprint(golden(Engine(cut_backbone(real))), shipped, whose=real.weights)
-    assert difference(golden(Engine(cut_backbone(real))), shipped) < 1e-3
+    check_fingerprint(golden(cut_backbone(real)), shipped, whose=real.weights)
+    assert difference(golden(cut_backbone(real)), shipped) < 1e-3
 
 
 @pytest.mark.real
@@ -122,10 +124,12 @@ def test_shipped_fingerprints_are_of_files_that_exist(real_weights, name):
     assert file_digest(real_weights / f"{name}.weights.h5") in known_fingerprints()
 
 
-def test_a_traced_graph_and_the_eager_network_agree(mobilenet):
-    traced = golden(Engine(cut_backbone(mobilenet)))
-    check_fingerprint(traced, answers(mobilenet), whose="the graph")
-    assert difference(traced, answers(mobilenet)) < TOLERANCE / 20
+def test_the_frozen_graph_and_the_eager_network_agree(mobilenet):
+    taps = parse_taps(mobilenet.row.taps)
+    engine = TensorFlowEngine(mobilenet, taps, batch_size=2, precision="float32")
+    frozen = engine_golden(engine, kernel=mobilenet.row.kernel)
+    check_fingerprint(frozen, answers(mobilenet), whose="the graph")
+    assert difference(frozen, answers(mobilenet)) < TOLERANCE / 20
 
 
 def test_a_fingerprint_has_32_evenly_spaced_values_or_all():

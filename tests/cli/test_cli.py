@@ -51,6 +51,8 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
         "split",
         "layers",
         "extract",
+        "verify",
+        "bench",
         "probe",
         "map",
         "projector",

@@ -11,7 +11,14 @@ from tfcells.features.extract import Extraction, extract
 from tfcells.features.store import FeatureStore
 
 pytestmark = pytest.mark.slow
-REQUEST = {"backbone": "mobilenet_v2", "weights": "none", "size": 96, "taps": ("block_6_expand_relu",), "batch_size": 1}
+REQUEST = {
+    "backbone": "mobilenet_v2",
+    "weights": "none",
+    "size": 96,
+    "taps": ("block_6_expand_relu",),
+    "batch_size": 1,
+    "engine": "tensorflow",
+}
 """One row a batch is sixteen rows a shard: 36 cells are three shards."""
 SCRIPT = f"""
 import sys

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfcells.errors import DamageError, RequestError, StaleStoreError, UnknownNameError
+from tfcells.features.recipe import FORMAT
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import ImageTable, Quarantined
@@ -38,7 +39,7 @@ def recipe_of(count, **changes):
     return {
         "backbone": {"name": "tiny", "size": 32},
         "taps": ["early:mean", "early:flatten", "late:none"],
-        "handcrafted": ["colour"],
+        "handcrafted": {"colour": {"definition": "3" * 64, "shape": [21]}},
         "images": {"count": count},
         "dtype": "float32",
     } | changes
@@ -208,6 +209,14 @@ def test_a_damaged_recipe_is_named(tmp_path, text):
         FeatureStore(tmp_path / "s")
 
 
+def test_a_store_of_another_format_is_refused_with_both_numbers(tmp_path):
+    path = fill(tmp_path / "s", format=FORMAT).path
+    recipe = json.loads((path / "recipe.json").read_text())
+    (path / "recipe.json").write_text(json.dumps({**recipe, "format": 1}))
+    with pytest.raises(StaleStoreError, match=rf"is a store of format 1, .*; {FORMAT} was expected\. Extract it again"):
+        FeatureStore(path)
+
+
 def test_a_folder_that_is_no_store_is_neither_read_nor_written(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RequestError, match=r"is no feature store: it has no recipe\.json\. Make one with"):
@@ -278,6 +287,7 @@ HOLD = """
 import sys
 from pathlib import Path
 import numpy as np
+from tfcells.features.recipe import FORMAT
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import ImageTable

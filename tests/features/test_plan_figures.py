@@ -6,14 +6,17 @@ import pytest
 
 from tfcells.errors import RequestError
 from tfcells.features import plan as module
-from tfcells.features.plan import plan_of
+from tfcells.features.plan import parse_bytes, plan_of
 
 RECIPE = {
     "images": {"count": 1000},
     "dtype": "float32",
+    "handcrafted": {},
+    "rounding": {},
     "shapes": {"pooled": [1280], "flat": [25088]},
     "backbone": {"size": 224},
-    "engine": {"batch_size": 32},
+    "taps": ["pooled:mean", "flat:flatten"],
+    "engine": {"name": "tensorflow", "precision": "float32", "batch_size": 32},
 }
 Usage = namedtuple("Usage", "total used free")
 
@@ -29,9 +32,14 @@ def plan(tmp_path, *, rows_done=0, into="store", **changes):
     )
 
 
+def bytes_by_tap(planned):
+    return {key: tap.bytes for key, tap in planned.taps.items()}
+
+
 def test_bytes_are_counted_tap_by_tap(tmp_path):
-    assert plan(tmp_path).bytes_by_tap == {"pooled": 1000 * 1280 * 4, "flat": 1000 * 25088 * 4}
-    assert plan(tmp_path, dtype="float16").bytes_by_tap == {"pooled": 1000 * 1280 * 2, "flat": 1000 * 25088 * 2}
+    assert bytes_by_tap(plan(tmp_path)) == {"pooled": 1000 * 1280 * 4, "flat": 1000 * 25088 * 4}
+    assert bytes_by_tap(plan(tmp_path, dtype="float16")) == {"pooled": 1000 * 1280 * 2, "flat": 1000 * 25088 * 2}
+    assert [tap.pooling for tap in plan(tmp_path).taps.values()] == ["mean", "flatten"]
 
 
 def test_what_is_done_already_costs_nothing_more(tmp_path):
@@ -40,16 +48,26 @@ def test_what_is_done_already_costs_nothing_more(tmp_path):
     assert (whole.seconds, half.seconds, done.seconds) == (20.0, 10.0, 0.0)
     assert half.bytes_missing == pytest.approx(whole.bytes_missing / 2, abs=1)
     assert done.bytes_missing == 0
-    assert half.bytes_by_tap == whole.bytes_by_tap
+    assert half.taps == whole.taps
 
 
 def test_the_numbers_are_most_of_what_will_be_missing(tmp_path):
     whole = plan(tmp_path)
-    assert 1 < whole.bytes_missing / sum(whole.bytes_by_tap.values()) < 1.1
+    assert 1 < whole.bytes_missing / sum(bytes_by_tap(whole).values()) < 1.1
 
 
 def test_memory_covers_the_weights_and_a_shard(tmp_path):
-    assert plan(tmp_path).memory_bytes > 10**7 + 512 * (1280 + 25088) * 4
+    planned = plan(tmp_path)
+    assert planned.memory_bytes > 10**7 + 512 * (1280 + 25088) * 4
+    assert planned.taps["flat"].memory_bytes == 3 * 512 * 25088 * 4
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    many = plan(tmp_path, images={"count": 10**7})
+    assert (many.memory_bytes, many.taps["flat"].memory_bytes) == (
+        plan(tmp_path).memory_bytes,
+        plan(tmp_path).taps["flat"].memory_bytes,
+    )
 
 
 def test_free_bytes_are_those_of_the_nearest_folder_that_exists(tmp_path, monkeypatch):
@@ -71,3 +89,27 @@ def test_a_disk_with_just_enough_room_will_do(tmp_path, monkeypatch):
     needed = plan(tmp_path).bytes_missing
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, needed))
     plan(tmp_path).require_room(tmp_path / "store")
+
+
+def test_a_budget_is_for_the_whole_store(tmp_path):
+    planned = plan(tmp_path, rows_done=900)
+    planned.require_budget(None)
+    planned.require_budget(planned.bytes_total)
+    with pytest.raises(RequestError) as refused:
+        planned.require_budget(planned.bytes_total - 1)
+    assert f"would take {planned.bytes_total:,} bytes, the budget is {planned.bytes_total - 1:,}" in str(refused.value)
+    assert "The largest tap is flat (flatten) with 100,352,000: pool it" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1000", 1000), ("20GB", 20 * 10**9), ("1.5 GiB", 3 * 2**29), ("7kb", 7000), ("2TiB", 2**41), ("0B", 0)],
+)
+def test_bytes_are_read_with_their_units(text, number):
+    assert parse_bytes(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "20 gigs", "1e9", "1,000"])
+def test_what_is_no_number_of_bytes_is_refused(text):
+    with pytest.raises(RequestError, match=r"is no number of bytes\. Expected one such as 20GB"):
+        parse_bytes(text)

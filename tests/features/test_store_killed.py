@@ -7,10 +7,13 @@ import sys
 import pytest
 
 SCRIPT = """
-import json, os, shutil, signal, sys
+import dataclasses, json, os, shutil, signal, sys
 from pathlib import Path
 import numpy as np
-from tfcells.features.store import FeatureStore, StoreWriter
+from tfcells.features.growth import grow
+from tfcells.features.recipe import images_of
+from tfcells.features.store import FeatureStore, StoreWriter, read_recipe
+import tfcells.features.recipe as recipe_module
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import ImageTable, Quarantined
 
@@ -20,7 +23,7 @@ table = ImageTable(
     ids=ids, digests=ids, labels=np.zeros(7, "int64"), class_names=("cell",), groups=ids, source=FolderSource(root),
     quarantine=(Quarantined("bad.png", "empty"),),
 )
-recipe = {"taps": ["late:mean"], "handcrafted": [], "images": {"count": 7}}
+recipe = {"taps": ["late:mean"], "handcrafted": {}, "images": {"count": 7}}
 features = np.arange(21, dtype=np.float32).reshape(7, 3)
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 steps, kill_at, opened = 0, 0, Path.open
@@ -93,16 +96,71 @@ def kill_at_every_step(name, prepare, check):
 
 write(root / "whole")
 whole = content(root / "whole")
+# The same with a store that becomes another one: fewer rows in another order, another class, one tap of two.
+wide = {
+    "taps": ["late:mean", "early:mean"], "handcrafted": {}, "images": images_of(ids, ids), "dtype": "float32",
+    "shapes": {"late": [3], "early": [3]}, "golden": {"late": [], "early": []}, "rounding": {}, "backbone": None,
+    "engine": {"name": "none", "precision": "float32", "batch_size": 1},
+}
+chosen = table.take([6, 1, 3])
+chosen = dataclasses.replace(chosen, class_names=("blast",))
+narrow = {
+    "taps": ["early:mean"], "handcrafted": {}, "dtype": "float32", "engine": {"batch_size": 1},
+    "images": images_of(chosen.ids, chosen.digests),
+}
+recipe_module._SHARD_BATCHES = 2
+
+
+def write_wide(path):
+    with StoreWriter.open(path, recipe=wide, table=table) as writer:
+        for start in range(writer.rows_done, 7, 3):
+            stop = min(start + 3, 7)
+            writer.append({"late": features[start:stop], "early": -features[start:stop]}, stop=stop, failed={})
+
+
+def become_narrow(path):
+    stored = read_recipe(path)
+    if stored["taps"] != narrow["taps"]:
+        silent = lambda *told: None
+        grow(path, chosen, None, wanted=narrow, fill=None, progress=silent, announce=silent, budget=None)
+    else:  # only what it left has to be put in order
+        with StoreWriter.open(path, recipe=stored, table=chosen):
+            shutil.rmtree(path / ".growing", ignore_errors=True)
+
+
+def old_or_new(path):
+    store = FeatureStore(path)
+    rows = {7: range(7), 3: [6, 1, 3]}[len(store.rows.ids)]
+    fine = store.rows.ids == tuple(ids[row] for row in rows) and store.rows.class_names == (
+        ("cell",) if len(rows) == 7 else ("blast",)
+    )
+    fine = fine and np.array_equal(store.array("early"), -features[list(rows)])
+    store.check_files()
+    store.close()
+    return bool(fine)
+
+
+def kill_growth_at_every_step():
+    global write, readable, whole, kill_at
+    write_wide(root / "wide")
+    shutil.copytree(root / "wide", root / "narrow")
+    become_narrow(root / "narrow")
+    whole, write = content(root / "narrow"), become_narrow
+    readable = lambda path: True
+    return kill_at_every_step("grown", lambda path: shutil.copytree(root / "wide", path), old_or_new)
+
+
 made = kill_at_every_step("made", lambda path: None, lambda path: True)
 opened_again = kill_at_every_step("again", lambda path: shutil.copytree(root / "whole", path), described)
-print(json.dumps({"made": made, "opened again": opened_again}))
+grown = kill_growth_at_every_step()
+print(json.dumps({"made": made, "opened again": opened_again, "grown": grown}))
 """
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
     command = [sys.executable, "-c", SCRIPT, tmp_path_factory.mktemp("killed")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -117,3 +175,9 @@ def test_a_kill_while_a_complete_store_is_opened_again_loses_nothing(outcomes):
     bad, steps = outcomes["opened again"]
     assert bad == []
     assert steps > 10
+
+
+def test_a_kill_while_a_store_becomes_another_leaves_the_old_or_the_new_and_never_a_mixture(outcomes):
+    bad, steps = outcomes["grown"]
+    assert bad == []
+    assert steps > 60

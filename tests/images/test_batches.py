@@ -1,9 +1,12 @@
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tfcells.images.batches import image_batches
 from tfcells.images.decode import BadImageError, pixel_digest
 from tfcells.images.readers import read_folder
 from tfcells.images.resize import resize_image
@@ -45,34 +48,30 @@ def table(faults=None, rows=ROWS):
     )
 
 
+def small(pixels):
+    return resize_image(pixels, height=SIZE, width=SIZE)
+
+
 @pytest.fixture(scope="module")
 def batches_of():
-    import tensorflow as tf
-
-    from tfcells.images.batches import image_batches
-
-    def resize(pixels):
-        return tf.image.resize(pixels, (SIZE, SIZE), method="bilinear", antialias=True)
-
     def read(rows, **options):
         options = {"batch_size": 4, **options}
-        batches = image_batches(rows, resize=resize, size=SIZE, **options)
-        return [{key: value.numpy() for key, value in batch.items()} for batch in batches]
+        return list(image_batches(rows, resize=small, size=SIZE, **options))
 
     return read
 
 
 def joined(batches, key):
-    return np.concatenate([batch[key] for batch in batches])
+    return np.concatenate([getattr(batch, key) for batch in batches])
 
 
 def ids_in(batches):
-    return [id.decode() for id in joined(batches, "id")]
+    return joined(batches, "ids").tolist()
 
 
 def reasons_in(batches):
-    pairs = zip(ids_in(batches), joined(batches, "reason"), strict=True)
-    return {id: reason.decode() for id, reason in pairs if reason}
+    pairs = zip(ids_in(batches), joined(batches, "reasons").tolist(), strict=True)
+    return {id: reason for id, reason in pairs if reason}
 
 
 @pytest.fixture(scope="module")
@@ -92,36 +91,44 @@ def test_every_batch_has_the_fixed_size_and_the_last_is_filled_up_with_zeros(bat
     batches = batches_of(table(), batch_size=batch_size)
     assert len(batches) == -(-ROWS // batch_size)
     for batch in batches:
-        assert batch["pixels"].shape == (batch_size, SIZE, SIZE, 3)
-        assert batch["pixels"].dtype == np.float32
-        assert batch["measured"].shape == (batch_size, 0)
+        assert batch.pixels.shape == (batch_size, SIZE, SIZE, 3)
+        assert batch.pixels.dtype == np.float32
+        assert batch.measured.shape == (batch_size, 0)
     pixels = joined(batches, "pixels")
     np.testing.assert_array_equal(pixels[:ROWS], joined(sound, "pixels")[:ROWS])
     assert (pixels[ROWS:] == 0).all()
     assert set(ids_in(batches)[ROWS:]) <= {""}
 
 
-def test_shapes_are_known_before_the_first_batch():
-    import tensorflow as tf
+def test_no_more_than_three_batches_are_decoded_before_they_are_wanted():
+    """Whoever takes batches slowly makes the decoding wait; memory does not grow."""
+    read = []
 
-    from tfcells.images.batches import image_batches
+    class Counted(Drawn):
+        def read(self, id):
+            read.append(id)
+            return super().read(id)
 
-    batches = image_batches(
-        table(), resize=lambda pixels: tf.image.resize(pixels, (SIZE, SIZE)), size=SIZE, batch_size=4
-    )
-    assert {key: tuple(spec.shape) for key, spec in batches.element_spec.items()} == {
-        "id": (4,),
-        "pixels": (4, SIZE, SIZE, 3),
-        "reason": (4,),
-        "measured": (4, 0),
-    }
+    rows = replace(table(rows=60), source=Counted())
+    batches = image_batches(rows, resize=small, size=SIZE, batch_size=4, workers=2)
+    for taken in range(1, 6):
+        next(batches)
+        time.sleep(0.05)
+        assert len(read) <= 4 * (taken + 2)
+    batches.close()
+    assert len(read) <= 4 * 7
+
+
+def test_the_number_of_threads_changes_nothing(batches_of, sound):
+    for workers in (1, 5):
+        np.testing.assert_array_equal(joined(batches_of(table(), workers=workers), "pixels"), joined(sound, "pixels"))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 3), (5, None), (3, 8), (10, 11), (4, 4), (11, None)])
 def test_a_stretch_of_rows_is_that_stretch(batches_of, sound, start, stop):
     batches = batches_of(table(), start=start, stop=stop)
     wanted = table().ids[start:stop]
-    assert [id for batch in batches for id in batch["id"].astype(str) if id] == list(wanted)
+    assert [id for batch in batches for id in batch.ids if id] == list(wanted)
     if wanted:
         found = joined(batches, "pixels")[: len(wanted)]
         np.testing.assert_array_equal(found, joined(sound, "pixels")[start : start + len(wanted)])
@@ -168,7 +175,7 @@ def test_rows_that_fail_in_any_way_have_a_reason_and_leave_their_neighbours_as_t
 def test_what_is_not_the_picture_of_the_table_is_noticed(batches_of, sound, pixels):
     batches = batches_of(table({"cell 3": pixels}))
     assert list(reasons_in(batches)) == ["cell 3"]
-    np.testing.assert_array_equal(batches[1]["pixels"], sound[1]["pixels"])
+    np.testing.assert_array_equal(batches[1].pixels, sound[1].pixels)
 
 
 def test_a_reason_that_is_no_valid_text_ends_nothing(batches_of):
@@ -200,12 +207,11 @@ def test_a_picture_that_cannot_be_measured_has_a_reason(batches_of, sound):
 
 
 def test_a_resize_to_another_size_is_refused():
-    import tensorflow as tf
-
-    from tfcells.images.batches import image_batches
-
-    with pytest.raises(ValueError, match="12 and 5"):
-        image_batches(table(), resize=lambda pixels: tf.image.resize(pixels, (5, 5)), size=SIZE, batch_size=4)
+    wrong = image_batches(
+        table(), resize=lambda pixels: resize_image(pixels, height=5, width=5), size=SIZE, batch_size=4
+    )
+    with pytest.raises(ValueError, match=r"resize gave \(5, 5, 3\)\. Expected \(12, 12, 3\)"):
+        next(wrong)
 
 
 def test_files_that_vanish_or_change_between_reading_and_batching_are_named(batches_of, cell_folder, tmp_path):

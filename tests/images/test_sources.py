@@ -57,13 +57,13 @@ def test_a_socket_is_refused(tmp_path, monkeypatch):
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     with (tmp_path / "x.jpg").open("wb") as file:
-        file.truncate(sources._MAX_BYTES + 1)  # a hole, which takes no room on disk
+        file.truncate(sources.MAX_BYTES + 1)  # a hole, which takes no room on disk
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("it was read"))
     assert reason(FolderSource(tmp_path), "x.jpg") == "151,048,577 bytes, larger than the limit of 151,048,576 bytes"
 
 
 def test_the_largest_picture_that_is_decoded_fits_the_limit_in_bytes_at_16_bits():
-    assert sources._MAX_BYTES > 6 * sources.MAX_PIXELS
+    assert sources.MAX_BYTES > 6 * sources.MAX_PIXELS
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_naming_repeated_ids_takes_no_longer_in_a_large_table(table):
     column = ("x",) * len(ids)
     started = time.process_time()
     with pytest.raises(RequestError, match=r"more than once: 7\."):
-        replace(table, ids=ids, digests=column, groups=ids, labels=np.zeros(len(ids), np.int64), metadata={})
+        replace(table, files=(), ids=ids, digests=column, groups=ids, labels=np.zeros(len(ids), np.int64), metadata={})
     assert time.process_time() - started < 5
 
 

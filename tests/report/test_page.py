@@ -61,6 +61,14 @@ def write(tmp_path, maps):
     return written
 
 
+def test_a_study_without_an_export_says_why(write, results):
+    engine = {**results["store"]["engine"], "name": "openvino"}
+    page = Page(write({**results, "export": None, "store": {**results["store"], "engine": engine}}))
+    assert not page.wrong
+    assert "None was made: the features are of openvino in float32" in page.text
+    assert "saved_model.load" not in page.text
+
+
 def numbers_in(value):
     if isinstance(value, dict):
         return [number for inner in value.values() for number in numbers_in(inner)]
@@ -264,6 +272,18 @@ def test_the_rival_is_the_best_reader_of_colour_and_never_chance(results):
     for number, entry in enumerate(results["baselines"]):
         entry["balanced_accuracy"] = {"value": 0.9 - 0.1 * number, "low": 0.1, "high": 0.95}
     assert "Colour statistics alone reach 80.0\u00a0% (10.0\u00a0to\u00a095.0)" in verdict(results)
+
+
+def test_other_hand_made_features_are_called_by_their_name(write, results):
+    rival = max(results["baselines"], key=lambda entry: (bool(entry["taps"]), entry["balanced_accuracy"]["value"]))
+    rival |= {"taps": ["hog"], "tied_with_best": True}
+    rival["balanced_accuracy"] = {"value": 0.99, "low": 0.98, "high": 1.0}
+    assert "Hand-made hog features alone reach 99.0" in verdict(results)
+    assert len(found(results, "what is measured may be what hand-made features see alone")) == 1
+    rival["tied_with_best"] = False
+    rival["best_minus_this"]["difference"] = {"value": -0.2, "low": -0.3, "high": -0.1}
+    assert len(found(results, "is distinguishably better than every layer: the network adds nothing here")) == 1
+    assert "hand-made hog features alone" in Page(write(results)).text
 
 
 def found(results, word):

@@ -14,6 +14,7 @@ REQUIRED = (
     "data",
     "split",
     "backbone",
+    "handcrafted",
     "probes",
     "best",
     "baselines",
@@ -74,6 +75,20 @@ def test_a_study_without_a_holdout_or_with_one_layer_is_valid(results):
 def test_joined_dealings_are_there_where_there_are_several(probe_results, results):
     assert probe_results["selection"]["joined"] is None
     assert results["selection"]["joined"]["dealings"] == len(results["selection"]["repeats"]) == 2
+
+
+def test_a_study_by_another_engine_has_no_export_and_says_how_far_its_features_are(results):
+    engine = {
+        "name": "openvino",
+        "precision": "float32",
+        "batch_size": 32,
+        "version": "2026.4",
+        "device": "cpu",
+        "parity": {"late": {"cosine": 0.99999, "relative_error": 1e-6}},
+    }
+    check({**results, "export": None, "store": {**results["store"], "engine": engine}})
+    with pytest.raises(ValidationError):
+        check({**results, "store": {**results["store"], "engine": {**engine, "device": "abacus"}}})
 
 
 @pytest.mark.parametrize("key", REQUIRED)

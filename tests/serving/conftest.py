@@ -41,21 +41,21 @@ def exported(open_tiny, cells: ImageTable, tmp_path_factory: pytest.TempPathFact
 
     from tfcells.backbones.cut import cut_backbone
     from tfcells.backbones.preprocess import resize_images
-    from tfcells.features.forward import Engine, golden
+    from tfcells.features.forward import golden
     from tfcells.probes.catalog import class_probabilities, fit_probe
     from tfcells.serving.export import ExportedParts, export_classifier
 
-    engine = Engine(cut_backbone(open_tiny, TAPS))
+    network = cut_backbone(open_tiny, TAPS)
 
     def features(pictures: list[Pixels]) -> np.ndarray:
         small = [resize_images(tf.constant(pixels), size=32, kernel="bilinear") for pixels in pictures]
-        outputs = engine(tf.stack(small))
+        outputs = network(tf.stack(small))
         return np.concatenate([outputs[tap] for tap in TAPS], axis=1)
 
     learned = features([cells.source.read(id) for id in cells.ids])
     probe = fit_probe("svm", learned, cells.labels, np.arange(len(cells)))
-    parts = ExportedParts(backbone=open_tiny, engine=engine, taps=TAPS, probe=probe, class_names=CLASS_NAMES)
-    folder, fingerprint = tmp_path_factory.mktemp("export") / "export", golden(engine)
+    parts = ExportedParts(backbone=open_tiny, network=network, taps=TAPS, probe=probe, class_names=CLASS_NAMES)
+    folder, fingerprint = tmp_path_factory.mktemp("export") / "export", golden(network)
     export_classifier(parts, into=folder, card={"study": "tiny"}, golden=fingerprint)
     return Made(
         folder=folder,

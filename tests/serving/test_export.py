@@ -262,11 +262,10 @@ def test_a_card_that_cannot_be_read_is_damage(copied, text):
 
 def test_an_export_with_another_channel_order_is_caught_and_replaces_all_of_the_old_one(exported, open_tiny, copied):
     from tfcells.backbones.cut import cut_backbone
-    from tfcells.features.forward import Engine
 
     turned = replace(open_tiny.row, preprocessing=replace(open_tiny.row.preprocessing, channel_order="bgr"))
     backbone = replace(open_tiny, row=turned)
-    parts = replace(exported.parts, backbone=backbone, engine=Engine(cut_backbone(backbone, exported.parts.taps)))
+    parts = replace(exported.parts, backbone=backbone, network=cut_backbone(backbone, exported.parts.taps))
     (copied / ".writing").mkdir()  # a killed export leaves it
     (copied / "1" / "old").touch()
     export_classifier(parts, into=copied, card={}, golden=exported.golden)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from tfcells.backbones.open import OpenBackbone
-from tfcells.backbones.preprocess import preprocess
+from tfcells.backbones.preprocess import preprocess, scale_pixels
 from tfcells.backbones.taps import Tap, parse_taps, tap_keys
 from tfcells.errors import RequestError, UnknownNameError
 
@@ -95,6 +95,24 @@ def cut_backbone(backbone: OpenBackbone, taps: Sequence[str | Tap] | None = None
     row = backbone.row
     prepared = preprocess(pixels, row.preprocessing, size=backbone.size, kernel=row.kernel)
     return keras.Model(pixels, body(prepared), name=f"{row.name}_from_pixels")
+
+
+def cut_resized(backbone: OpenBackbone, taps: Sequence[str | Tap], *, batch_size: int | None = None) -> keras.Model:
+    """Cut a backbone for pictures that have its size already.
+
+    Args:
+        backbone: From `open_backbone`.
+        taps: As for `cut`.
+        batch_size: Fixes the shape of the batch, as engines want it; any number of pictures by default.
+
+    Returns:
+        A model from (batch, size, size, 3) float in [0, 255] to a dict of float32 features.
+    """
+    body = cut(backbone.model, taps)
+    shape = (batch_size, backbone.size, backbone.size, 3)
+    pixels = keras.Input(batch_shape=shape, name="pixels", dtype="float32")
+    scaled = scale_pixels(pixels, backbone.row.preprocessing)
+    return keras.Model(pixels, body(scaled), name=f"{backbone.row.name}_resized")
 
 
 def _output_of(model: keras.Model, name: str) -> keras.KerasTensor:

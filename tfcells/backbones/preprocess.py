@@ -46,6 +46,11 @@ def preprocess(pixels: keras.KerasTensor, preprocessing: Preprocessing, *, size:
         (batch, size, size, 3) float32.
     """
     resized = keras.layers.Resizing(size, size, **_kernel(kernel), dtype="float32", name="resize")(pixels)
+    return scale_pixels(resized, preprocessing)
+
+
+def scale_pixels(resized: keras.KerasTensor, preprocessing: Preprocessing) -> keras.KerasTensor:
+    """Channel order and value range, after resizing: (batch, size, size, 3) float32 to the same shape."""
     if preprocessing.channel_order == "bgr":
         resized = ops.flip(resized, axis=-1)
     scale, offset = list(preprocessing.scale), list(preprocessing.offset)

@@ -89,8 +89,9 @@ def _layers(verb: argparse.ArgumentParser) -> None:
 
 
 def _extract(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest or tfds:<name>")
-    verb.add_argument("--backbone", required=True, metavar="B")
+    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest, tfds:<name> or s3://...")
+    verb.add_argument("--backbone", metavar="B", help="e.g. mobilenet_v2; not needed for hand-made features")
+    verb.add_argument("--features", default="", metavar="A,B", help="hand-made: raw, colour, stain, hog, lbp")
     verb.add_argument(
         "--layers", default="", metavar="A,B", help="e.g. out_relu or a:mean,b:flatten; default: the catalog's"
     )
@@ -101,8 +102,34 @@ def _extract(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--batch-size", type=int, default=32, metavar="N")
     verb.add_argument("--dtype", default="float32", help="of the stored features: float32 or float16")
     verb.add_argument("--seed", type=int, default=0, help="of random weights")
+    verb.add_argument("--engine", default="auto", metavar="E", help="auto, tensorflow, openvino or onnxruntime")
+    verb.add_argument("--precision", default="auto", metavar="P", help="auto, float32, bfloat16 or float16")
+    verb.add_argument("--budget", metavar="BYTES", help="refuse a store larger than this, e.g. 20GB")
     verb.add_argument("--out", metavar="STORE", help="the store to make or to go on with")
+    _add_cluster(verb)
+    verb.add_argument("--workers", type=int, metavar="N", help="of --cluster; default: one per machine or GPU")
     verb.add_argument("--plan", action="store_true", help="print bytes, time and memory, and stop")
+
+
+def _add_cluster(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Ray workers: `local`, or where a cluster runs, e.g. auto (extra: cluster)",
+    )
+
+
+def _bench(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("images", metavar="DIR", help="folder, .npz, .csv manifest or s3://...")
+    verb.add_argument("--backbone", required=True, metavar="B")
+    verb.add_argument("--layers", default="", metavar="A,B", help="default: the catalog's")
+    verb.add_argument("--pooling", default="mean", metavar="P")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help="name, file or folder; none must be asked for")
+    verb.add_argument("--size", type=int, metavar="PIXELS")
+    verb.add_argument("--batch-size", type=int, default=32, metavar="N")
+    verb.add_argument("--seed", type=int, default=0, help="of random weights")
+    verb.add_argument("--count", type=int, default=256, metavar="N", help="images to measure with (default: 256)")
+    verb.add_argument("--repeats", type=int, default=3, metavar="N", help="turns, of which the median counts")
 
 
 def _audit(verb: argparse.ArgumentParser) -> None:
@@ -125,6 +152,14 @@ def _split(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--seed", type=int, default=0)
 
 
+def _verify(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("store", metavar="STORE")
+    verb.add_argument("--images", metavar="DIR", help="default: where they were when the store was made")
+    verb.add_argument("--weights", metavar="W", help="default: the name in the recipe")
+    verb.add_argument("--rows", type=int, default=32, metavar="K", help="extracted anew (default: 32)")
+    verb.add_argument("--seed", type=int, default=0, help="of their choice")
+
+
 def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
     verb.add_argument("--out", required=True, metavar="DIR")
@@ -144,12 +179,15 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--workers", type=int, default=-1, help="processes; default: one per core")
+    _add_cluster(verb)
 
 
 def _map(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
     verb.add_argument("--method", default="tsne", help="pca, tsne or umap (default: tsne)")
-    verb.add_argument("--taps", metavar="A,B", help="default: the last tap of the store")
+    verb.add_argument(
+        "--layers", "--taps", dest="taps", metavar="A,B", help="or hand-made features; default: the last tap"
+    )
     verb.add_argument("--perplexity", type=float, default=30.0)
     verb.add_argument("--max-rows", type=int, default=5000, metavar="N", help="beyond: a stratified sample")
     verb.add_argument("--seed", type=int, default=0)
@@ -158,7 +196,9 @@ def _map(verb: argparse.ArgumentParser) -> None:
 
 def _projector(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("store", metavar="STORE")
-    verb.add_argument("--taps", metavar="A,B", help="default: the last tap of the store")
+    verb.add_argument(
+        "--layers", "--taps", dest="taps", metavar="A,B", help="or hand-made features; default: the last tap"
+    )
     verb.add_argument("--thumbnail", type=int, default=64, metavar="PIXELS")
     verb.add_argument("--out", required=True, metavar="LOGDIR")
 
@@ -181,6 +221,8 @@ _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] 
     "split": ("a stratified split that parts no group, as a file", _split),
     "layers": ("what a backbone can be tapped at: names, shapes, parameters, bytes per image", _layers),
     "extract": ("features of a folder of images into a store; prints the plan first", _extract),
+    "verify": ("check every digest of a store, and extract some rows anew", _verify),
+    "bench": ("how fast each installed engine is here, and whether the table of engines is right", _bench),
     "probe": ("how well the features of a store tell classes apart, with intervals", _probe),
     "map": ("coordinates of a store with quality numbers, mosaic and CSV", _map),
     "projector": ("a folder for TensorBoard's Projector", _projector),

@@ -15,12 +15,15 @@ from tfcells.cli.show import (
     say,
     share,
 )
-from tfcells.errors import RequestError
+from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
 
 if TYPE_CHECKING:
     from tfcells.features.plan import Plan
+    from tfcells.features.request import Extraction
     from tfcells.features.store import FeatureStore
+    from tfcells.images.table import ImageTable
+    from tfcells.steps.verify import Verification
     from tfcells.study import Study
 
 _SHOWN: Final = 10
@@ -152,15 +155,54 @@ def layers(options: Options, _: Overrides) -> int:
 
 def extract(options: Options, _: Overrides) -> int:
     """`tfcells extract DIR`: exit code 1 if some image was quarantined."""
-    from tfcells.features.extract import Extraction, plan_extraction
+    from tfcells.features.cluster import Cluster
     from tfcells.features.extract import extract as fill_store
+    from tfcells.features.plan import parse_bytes
+    from tfcells.features.store import known_files
     from tfcells.images.readers import read_images
+    from tfcells.images.table import NOTHING_KNOWN
 
+    _check_extract(options)
+    cluster = Cluster(options.cluster, options.workers) if options.cluster else None
+    extraction = _extraction_of(options)
+    budget = None if options.budget is None else parse_bytes(options.budget)
+    progress = progress_bars(quiet=options.quiet)
+    groups = Path(options.groups) if options.groups else None
+    known = known_files(options.out) if options.out else NOTHING_KNOWN
+    table = read_images(options.images, groups=groups, known=known, progress=progress)
+    name_quarantine(table.quarantine)
+    if options.plan:
+        _show_plan(table, extraction, options, budget)
+        return 1 if table.quarantine else 0
+    store = fill_store(
+        table,
+        extraction,
+        into=Path(options.out),
+        progress=progress,
+        announce=(lambda plan: None) if options.quiet else _say_plan,
+        budget=budget,
+        cluster=cluster,
+    )
+    name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
+    _show_store(store, options)
+    return 1 if store.quarantine else 0
+
+
+def _check_extract(options: Options) -> None:
     if not options.out and not options.plan:
         raise RequestError(
             "--out STORE is missing. Name the store to make, or add --plan to see only what it would cost."
         )
-    extraction = Extraction(
+    if options.workers is not None and not options.cluster:
+        raise RequestError("--workers given without --cluster. Add `--cluster local`, or leave it out.")
+    if options.plan and options.cluster:
+        raise RequestError("--plan and --cluster given. A plan is that of this process; leave --cluster out of it.")
+
+
+def _extraction_of(options: Options) -> "Extraction":
+    from tfcells.features.request import Extraction
+
+    return Extraction(
         backbone=options.backbone,
         weights=options.weights,
         taps=_names(options.layers),
@@ -169,37 +211,92 @@ def extract(options: Options, _: Overrides) -> int:
         batch_size=options.batch_size,
         dtype=options.dtype,
         seed=options.seed,
+        handcrafted=_names(options.features),
+        engine=options.engine,
+        precision=options.precision,
     )
-    progress = progress_bars(quiet=options.quiet)
-    groups = Path(options.groups) if options.groups else None
-    table = read_images(options.images, groups=groups, progress=progress)
-    name_quarantine(table.quarantine)
-    if options.plan:
-        plan = plan_extraction(table, extraction, into=options.out)
-        if options.json:
-            print_json(asdict(plan))
-        else:
-            print("\n".join(_plan_lines(plan)))
-        return 1 if table.quarantine else 0
-    announce = (lambda plan: None) if options.quiet else _say_plan
-    store = fill_store(table, extraction, into=Path(options.out), progress=progress, announce=announce)
-    name_quarantine([entry for entry in store.quarantine if entry not in table.quarantine])
+
+
+def _show_plan(table: "ImageTable", extraction: "Extraction", options: Options, budget: int | None) -> None:
+    """Print what it would cost, then refuse what is too much."""
+    from tfcells.features.extract import plan_extraction
+
+    plan = plan_extraction(table, extraction, into=options.out)
+    if options.json:
+        print_json(asdict(plan))
+    else:
+        print("\n".join(_plan_lines(plan)))
+    plan.require_budget(budget)
+    plan.require_room(Path(options.out or "."))
+
+
+def _show_store(store: "FeatureStore", options: Options) -> None:
+    engine = store.recipe["engine"]
     facts = {
         "store": str(store.path),
         "digest": store.digest,
         "images": len(store.rows.ids),
-        "taps": {key: store.recipe["shapes"][key] for key in store.taps},
+        "taps": {key: list(store.shapes[key]) for key in store.taps},
+        "engine": engine,
         "quarantined": [entry._asdict() for entry in store.quarantine],
     }
     if options.json:
         print_json(facts)
+        return
+    by = f"{engine['name']} {engine['precision']}"
+    print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path} by {by}, digest {store.digest}")
+
+
+def verify(options: Options, _: Overrides) -> int:
+    """`tfcells verify STORE`: exit code 3 if something is wrong with it."""
+    from tfcells.steps.verify import verify_store
+
+    if options.rows < 0:
+        raise RequestError(f"--rows {options.rows} given. Expected 0 or more.")
+    found = verify_store(
+        options.store,
+        images=options.images,
+        weights=options.weights,
+        rows=options.rows,
+        seed=options.seed,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    if options.json:
+        print_json(found.as_json())
     else:
-        print(f"{facts['images']:,} images, {len(store.taps)} taps in {store.path}, digest {store.digest}")
-    return 1 if store.quarantine else 0
+        print("\n".join(_verification_lines(found)))
+    return 0 if found.sound else DamageError.exit_code
+
+
+def bench(options: Options, _: Overrides) -> int:
+    """`tfcells bench DIR`: exit code 1 if some image was quarantined."""
+    from tfcells.features.bench import bench as measure
+    from tfcells.features.request import Extraction
+    from tfcells.images.readers import read_images
+
+    extraction = Extraction(
+        backbone=options.backbone,
+        weights=options.weights,
+        taps=_names(options.layers),
+        pooling=options.pooling,
+        size=options.size,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    progress = progress_bars(quiet=options.quiet)
+    table = read_images(options.images, progress=progress)
+    name_quarantine(table.quarantine)
+    facts = measure(table, extraction, images=options.count, repeats=options.repeats, progress=progress)
+    if options.json:
+        print_json(facts)
+    else:
+        _print_bench(facts)
+    return 1 if table.quarantine else 0
 
 
 def probe(options: Options, _: Overrides) -> int:
     """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
+    from tfcells.features.cluster import Cluster
     from tfcells.probes.reading import Space
     from tfcells.steps.probe import probe_store
     from tfcells.steps.results import exit_code
@@ -220,6 +317,7 @@ def probe(options: Options, _: Overrides) -> int:
         repeats=options.repeats,
         seed=options.seed,
         workers=options.workers,
+        cluster=Cluster(options.cluster, options.workers if options.workers > 0 else None) if options.cluster else None,
         progress=progress_bars(quiet=options.quiet),
     )
     if options.json:
@@ -335,6 +433,8 @@ VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "split": split,
     "layers": layers,
     "extract": extract,
+    "verify": verify,
+    "bench": bench,
     "probe": probe,
     "map": map_,
     "projector": projector,
@@ -359,7 +459,8 @@ def _show_study(study: "Study", options: Options) -> None:
         print(f"holdout, {results['holdout']['images']:,} images: accuracy {share(results['holdout']['accuracy'])}")
     print(f"report: {study.out / 'report.html'}")
     print(f"map:    tensorboard --logdir {study.out / 'projector'}")
-    print(f"export: {study.out / 'export' / '1'}")
+    if results["export"] is not None:
+        print(f"export: {study.out / 'export' / '1'}")
 
 
 def _complete_store(path: str) -> "FeatureStore":
@@ -372,6 +473,47 @@ def _complete_store(path: str) -> "FeatureStore":
             "`tfcells extract` command that began it."
         )
     return store
+
+
+def _verification_lines(found: "Verification") -> list[str]:
+    lines = [
+        f"damaged: {fault.where}: {fault.what}"
+        + ("" if fault.tap is None else f"; tap {fault.tap} by {fault.difference:.2g}")
+        for fault in found.faults
+    ]
+    lines += [f"note: {reason}" for reason in found.left_out]
+    anew = (
+        f", {found.compared:,} rows extracted anew ({found.identical:,} identical to the bit, the largest difference "
+        f"{found.largest:.2g}, {found.tolerance:g} is allowed)"
+        if found.compared
+        else ""
+    )
+    verdict = "sound" if found.sound else f"{len(found.faults):,} faults"
+    return [*lines, f"{found.path}: {verdict}: {found.files:,} files, {found.images:,} pictures{anew}"]
+
+
+def _print_bench(facts: Mapping[str, Any]) -> None:
+    header = ("engine", "precision", "network/s", "end to end/s", "of both alone", "cosine", "peak memory", "")
+    rows = [
+        (
+            row["engine"],
+            row["precision"],
+            f"{row['network_images_per_second']:.1f}",
+            f"{row['images_per_second']:.1f}",
+            f"{row['overlap']:.0%}",
+            f"{min(entry['cosine'] for entry in row['parity'].values()):.5f}",
+            _size(row["peak_memory_bytes"]),
+            "" if row["accepted"] else "refused",
+        )
+        for row in facts["engines"]
+    ]
+    print_table(header, rows, numbers=(2, 3, 4, 5, 6))
+    print(f"decoding alone: {facts['decode_images_per_second']:.1f} images/s on {facts['cores']} cores")
+    for entry in facts["impossible"]:
+        print(f"not here: {entry['engine']} {entry['precision']}: {entry['reason']}")
+    chosen, fastest = (f"{facts[key]['engine']} {facts[key]['precision']}" for key in ("chosen", "fastest"))
+    verdict = "which is the fastest" if facts["table_is_right"] else f"but {fastest} is the fastest"
+    print(f"auto takes {chosen}, {verdict}")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -394,9 +536,26 @@ def _say_plan(plan: "Plan") -> None:
 
 
 def _plan_lines(plan: "Plan") -> list[str]:
-    by_tap = ", ".join(f"{tap} {size / 2**20:,.1f} MiB" for tap, size in plan.bytes_by_tap.items())
-    return [
-        f"plan: {plan.rows:,} images, {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s",
-        f"plan: {by_tap}; {plan.bytes_missing / 2**20:,.1f} MiB to write, {plan.bytes_free / 2**30:,.1f} GiB free",
-        f"plan: about {plan.memory_bytes / 2**20:,.0f} MiB of memory beside TensorFlow itself",
+    kept = (
+        [f"plan: kept of {plan.rows_kept:,} images: {', '.join(plan.taps_kept) or 'no tap'}"] if plan.rows_kept else []
+    )
+    taps = [
+        f"plan: {key} ({tap.pooling}): {_size(tap.bytes)} on disk, {_size(tap.memory_bytes)} of memory"
+        + (f", rounded by up to {tap.rounding:.1e} of its largest number" if tap.rounding else "")
+        for key, tap in plan.taps.items()
     ]
+    return [
+        *kept,
+        f"plan: {plan.rows:,} images in {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s "
+        f"({plan.engine}, one pass for all taps)",
+        *taps,
+        f"plan: {_size(plan.bytes_missing)} to write for a store of {_size(plan.bytes_total)}, "
+        f"{_size(plan.bytes_free)} free",
+        f"plan: about {_size(plan.memory_bytes)} of memory beside the engine itself, however many images",
+    ]
+
+
+def _size(number: int) -> str:
+    if number < 2**20:
+        return f"{number / 2**10:,.1f} KiB"
+    return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"

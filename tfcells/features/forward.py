@@ -1,87 +1,83 @@
-"""The forward pass: batches through a cut model into a store's shards."""
+"""The forward pass: batches through an engine into a store's shards."""
 
-import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from tfcells.arrays import Float32, Pixels
 from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.golden import check_fingerprint, fingerprint, golden_picture, known_fingerprints
 from tfcells.backbones.open import OpenBackbone, open_backbone
-from tfcells.backbones.preprocess import resize_images
-from tfcells.errors import DamageError
-from tfcells.features.extract import Extraction, complete_recipe
-from tfcells.features.handcrafted import COLOUR, colour_statistics
+from tfcells.errors import DamageError, RequestError
+from tfcells.features.engines.choose import Workbench, choose_engine, reopen_engine
+from tfcells.features.engines.contract import Engine
+from tfcells.features.engines.parity import rounding
+from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
+from tfcells.features.handcrafted import find_handcrafted, measure_all, parted
+from tfcells.features.measured import made_rounding, seconds_to_read
+from tfcells.features.pieces import is_store
 from tfcells.features.plan import Plan, plan_of
-from tfcells.features.recipe import Recipe
-from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
+from tfcells.features.recipe import Recipe, canonical_json, shard_rows
+from tfcells.features.request import Extraction, complete_recipe
+from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
+from tfcells.images.resize import RESIZERS
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
-_SHARD_BYTES: Final = 64 * 2**20  # held in memory until a shard is written
-_SHARD_BATCHES: Final = 16
 
-
-class Engine:
-    """A cut model as one traced function: uint8 or float RGB batch in, dict of float32 features out.
-
-    Traced once for one batch shape; `keras.Model.predict` per batch would rebuild its function and cost a third
-    of the speed, calling the model eagerly two thirds.
-
-    Args:
-        model: From `cut_backbone`.
-    """
-
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
-        self._function = tf.function(
-            lambda pixels: model(pixels, training=False), reduce_retracing=True, autograph=False
-        )
-
-    def __call__(self, pixels: np.ndarray | tf.Tensor) -> dict[str, np.ndarray]:
-        """(batch, height, width, 3) in [0, 255] to arrays of shape (batch, ...) by tap key."""
-        outputs = self._function(tf.cast(pixels, tf.float32))
-        return {key: output.numpy() for key, output in outputs.items()}
-
-
-def open_engine(extraction: Extraction) -> tuple[OpenBackbone, Engine]:
-    """Open a backbone, hold its known golden check, cut it at the taps.
+def open_checked(extraction: Extraction) -> OpenBackbone:
+    """Open a backbone and hold its known golden check, in TensorFlow's float32.
 
     Raises:
-        DamageError: If weights that tfcells knows do not give the activations it knows.
+        DamageError: If a weight is not finite, or weights that tfcells knows do not give the activations it knows.
+        RequestError: If the extraction names no backbone.
     """
+    if extraction.backbone is None:
+        raise RequestError("The extraction names no backbone: there is no network to open. Expected one.")
     backbone = open_backbone(
         extraction.backbone, weights=extraction.weights, size=extraction.size, seed=extraction.seed
     )
+    _require_finite(backbone)
     known = known_fingerprints().get(backbone.sha256)
     if known is not None and backbone.size == backbone.row.size:
-        check_fingerprint(
-            golden(Engine(cut_backbone(backbone))), known, whose=f"{backbone.row.name} {backbone.weights}"
-        )
-    return backbone, Engine(cut_backbone(backbone, extraction.parsed_taps()))
+        check_fingerprint(golden(cut_backbone(backbone)), known, whose=f"{backbone.row.name} {backbone.weights}")
+    return backbone
 
 
-def golden(engine: Engine) -> dict[str, list[float]]:
-    """The engine's fingerprint of the golden picture.
+def _require_finite(backbone: OpenBackbone) -> None:
+    # Activations need not show it: oneDNN's rectifier makes zeros of what is no number.
+    for weight in backbone.model.weights:
+        if not np.isfinite(weight.numpy()).all():
+            raise DamageError(
+                f"Weight {weight.path!r} of {backbone.row.name} {backbone.weights} is not finite: the weights are "
+                "damaged. Expected finite numbers; fetch the weights again."
+            )
+
+
+def golden(model: keras.Model) -> dict[str, list[float]]:
+    """The fingerprint of the golden picture, by a cut model that resizes it itself.
 
     Raises:
         DamageError: If it is not finite; no store may begin with such weights.
     """
-    found = fingerprint(engine(golden_picture()[None]))
-    for key, values in found.items():
-        if not np.isfinite(values).all():
-            raise DamageError(
-                f"Activations of the fixed picture at tap {key!r} are not finite: the weights are damaged. "
-                "Expected finite numbers; fetch the weights again."
-            )
-    return found
+    outputs = model(golden_picture()[None], training=False)
+    return _finite(fingerprint({key: output.numpy() for key, output in outputs.items()}))
+
+
+def engine_golden(engine: Engine, *, kernel: str) -> dict[str, list[float]]:
+    """An engine's own fingerprint of the golden picture: what a store keeps and compares when it is gone on with.
+
+    Raises:
+        DamageError: If it is not finite.
+    """
+    small = RESIZERS[kernel](golden_picture(), height=engine.size, width=engine.size)
+    return _finite(fingerprint(engine(small[None])))
 
 
 def extract_rows(
@@ -92,128 +88,152 @@ def extract_rows(
     into: Path,
     progress: Progress = silent,
     announce: Callable[[Plan], None] = lambda plan: None,
+    budget: int | None = None,
+    shards: Shards = shards_here,
 ) -> None:
     """Extract the rows a store lacks; see `tfcells.features.extract.extract`."""
     prepared = prepare(table, extraction, wanted=wanted, into=into)
-    announce(prepared.plan)
-    prepared.plan.require_room(into)
-    started = time.perf_counter()
-    with StoreWriter.open(into, recipe=prepared.recipe, table=table) as writer:
-        first = writer.rows_done
-        _fill(writer, table, prepared, progress)
-        seconds = time.perf_counter() - started
-        writer.finish(
-            {
-                "images": len(table) - first,
-                "seconds": round(seconds, 2),
-                "images_per_second": round((len(table) - first) / seconds, 2),
-                "host": platform.node(),
-                "processor": platform.processor() or platform.machine(),
-            }
-        )
+    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce, budget=budget)
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """Everything that is known before the first row: the network, the whole recipe, the plan."""
+class NetworkFeatures:
+    """Features of the pictures of a table, by a network and by hand; an `Extractor`.
 
-    backbone: OpenBackbone
+    Attributes:
+        table: The pictures.
+        engine: The network, compiled.
+        kernel: By which pictures are resized for it.
+        recipe: Of the store.
+    """
+
+    table: ImageTable
     engine: Engine
+    kernel: str
     recipe: Recipe
-    plan: Plan
+
+    def resize(self, pixels: Pixels) -> Float32[np.ndarray, "size size 3"]:
+        """A picture as the network takes it."""
+        return RESIZERS[self.kernel](pixels, height=self.engine.size, width=self.engine.size)
+
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
+        """Features of rows `start` to `stop`, batch by batch; see `tfcells.features.filling.Extractor`."""
+        made = find_handcrafted(tuple(self.recipe["handcrafted"]))
+        pictures = image_batches(
+            self.table,
+            resize=self.resize,
+            size=self.engine.size,
+            batch_size=self.engine.batch_size,
+            start=start,
+            stop=stop,
+            measure=measure_all(made),
+        )
+        with closing(pictures):
+            for batch in pictures:
+                features = {**self.engine(batch.pixels), **parted(batch.measured, made)}
+                yield Batch(ids=tuple(batch.ids), reasons=tuple(batch.reasons), features=features)
 
 
 def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: Path | None) -> Prepared:
-    """Open the network, check it, complete the recipe, measure the rate; nothing is written.
+    """Open the network, check it, choose its engine, complete the recipe, measure the rate; nothing is written.
 
     Raises:
-        StaleStoreError: If the store in `into` was made with other weights of the same name.
+        StaleStoreError: If the store in `into` was made with other weights of the same name, or another version.
         DamageError: If a golden check fails, that of the weights or that of the store in `into`.
+        RequestError: If no engine fits the request.
     """
-    backbone, engine = open_engine(extraction)
-    found = golden(engine)
-    shapes = {key: tuple(output.shape[1:]) for key, output in engine.model.output.items()}
-    recipe = complete_recipe(wanted, sha256=backbone.sha256, shapes=shapes, golden=found)
-    rows_done = 0
-    if into is not None and (into / "recipe.json").is_file():
-        stored = FeatureStore(into)
+    stored = FeatureStore(into) if into is not None and is_store(into) else None
+    backbone = open_checked(extraction)
+    workbench = Workbench(backbone, extraction.parsed_taps(), batch_size=extraction.batch_size)
+    if stored is None:
+        choice = choose_engine(workbench, engine=extraction.engine, precision=extraction.precision)
+    else:
+        choice = reopen_engine(workbench, stored.recipe["engine"])
+    found = engine_golden(choice.engine, kernel=backbone.row.kernel)
+    seconds, shapes = _timed(choice.engine)
+    recipe = complete_recipe(
+        wanted,
+        sha256=backbone.sha256,
+        shapes=shapes,
+        golden=found,
+        engine=choice.facts,
+        rounding=_rounding(workbench, choice.engine, wanted) if stored is None else stored.recipe["rounding"],
+    )
+    if stored is not None:
         # Equal within the tolerance: the store's identity stays what it was.
-        recipe, rows_done = {**recipe, "golden": stored.recipe["golden"]}, stored.rows_done
-        require_recipe(into, stored.recipe, recipe)  # other weights may have come under the same name
+        recipe = {**recipe, "golden": stored.recipe["golden"]}
+        require_recipe(stored.path, stored.recipe, recipe)  # other weights may have come under the same name
         check_fingerprint(found, recipe["golden"], whose=f"the weights that {into} was made with")
+    extractor = NetworkFeatures(table, choice.engine, backbone.row.kernel, recipe)
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
-        rows_done=rows_done,
-        images_per_second=_measured_rate(engine, backbone.size, extraction.batch_size),
+        rows_done=0 if stored is None else stored.rows_done,
+        images_per_second=1 / _seconds_together(seconds, extractor),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(backbone, engine, recipe, plan)
+    return Prepared(extractor, plan)
 
 
-def _measured_rate(engine: Engine, size: int, batch_size: int) -> float:
-    """Images per second of the network; decoding runs beside it on all but the smallest networks."""
-    batch = np.broadcast_to(golden_picture()[:1, :1], (batch_size, size, size, 3))
-    engine(batch)  # traces the function for this shape
-    started = time.perf_counter()
-    engine(batch)
-    return batch_size / (time.perf_counter() - started)
+def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> NetworkFeatures:
+    """Open what `prepare` has opened elsewhere, in another process or on another machine.
 
-
-def shard_rows(recipe: Recipe) -> int:
-    """Rows per shard: whole batches, as many as fit the memory a shard may take."""
-    numbers = sum(int(np.prod(shape)) for shape in recipe["shapes"].values())
-    batch = int(recipe["engine"]["batch_size"])
-    batches = _SHARD_BYTES // max(1, 4 * numbers * batch)
-    return batch * max(1, min(_SHARD_BATCHES, batches))
-
-
-def _fill(writer: StoreWriter, table: ImageTable, prepared: Prepared, progress: Progress) -> None:
-    backbone, engine, recipe = prepared.backbone, prepared.engine, prepared.recipe
-    batches = image_batches(
-        table,
-        resize=lambda pixels: resize_images(pixels, size=backbone.size, kernel=backbone.row.kernel),
-        size=backbone.size,
-        batch_size=recipe["engine"]["batch_size"],
-        start=writer.rows_done,
-        measure=colour_statistics,
+    Raises:
+        RequestError: If other weights are found under the same name, or another engine is.
+        MissingExtraError: If the engine is not installed here.
+        DamageError: If a golden check fails, that of the weights or that of the recipe.
+    """
+    backbone = open_checked(extraction)
+    if backbone.sha256 != recipe["weights"]["sha256"]:
+        raise RequestError(
+            f"The weights {recipe['weights']['name']!r} of {backbone.row.name} have SHA-256 {backbone.sha256} here, "
+            f"{recipe['weights']['sha256']} was expected. Put the same file on every machine."
+        )
+    workbench = Workbench(backbone, extraction.parsed_taps(), batch_size=extraction.batch_size)
+    choice = reopen_engine(workbench, recipe["engine"])
+    if choice.facts != recipe["engine"]:
+        raise RequestError(
+            f"The engine is {canonical_json(choice.facts)} here, {canonical_json(recipe['engine'])} was expected. "
+            "Install the same versions on every machine, and use machines of one kind."
+        )
+    check_fingerprint(
+        engine_golden(choice.engine, kernel=backbone.row.kernel),
+        recipe["golden"],
+        whose="this machine, against that of the recipe,",
     )
-    per_shard = shard_rows(recipe)
-    shard = _Shard(recipe["dtype"])
-    done = writer.rows_done
-    progress("extracting", done, len(table))
-    for batch in batches:
-        shard.add(batch, engine(batch["pixels"]))
-        done = min(done + recipe["engine"]["batch_size"], len(table))
-        if done - writer.rows_done >= per_shard or done == len(table):
-            writer.append(shard.arrays(), stop=done, failed=shard.failed)
-            shard = _Shard(recipe["dtype"])
-        progress("extracting", done, len(table))
+    return NetworkFeatures(table, choice.engine, backbone.row.kernel, recipe)
 
 
-class _Shard:
-    """Features of the rows since the last commit."""
+def _rounding(workbench: Workbench, engine: Engine, wanted: Recipe) -> dict[str, dict[str, float]]:
+    """What storing features in fewer bits does to them, by tap and hand-made feature."""
+    dtype = str(wanted["dtype"])
+    return {} if dtype == "float32" else {**rounding(engine(workbench.pictures), dtype), **made_rounding(wanted)}
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-        self.failed: dict[str, str] = {}
-        self._parts: dict[str, list[np.ndarray]] = {}
 
-    def add(self, batch: Mapping[str, tf.Tensor], features: Mapping[str, np.ndarray]) -> None:
-        ids = [id.decode() for id in batch["id"].numpy()]
-        reasons = [reason.decode() for reason in batch["reason"].numpy()]
-        self.failed |= {id: reason for id, reason in zip(ids, reasons, strict=True) if reason}
-        good = np.array([bool(id) and not reason for id, reason in zip(ids, reasons, strict=True)])
-        for key, output in {**features, COLOUR: batch["measured"].numpy()}.items():
-            with np.errstate(over="ignore"):  # what does not fit float16 becomes infinite, and is named below
-                rows = output[good].astype(np.float32 if key == COLOUR else self.dtype)
-            if not np.isfinite(rows).all():
-                raise DamageError(
-                    f"Features at tap {key!r} of a picture in the batch from {ids[0]} are not finite as {rows.dtype}: "
-                    "the weights are damaged, or float16 is too small for them (use float32)."
-                )
-            self._parts.setdefault(key, []).append(rows)
+def _seconds_together(network: float, extractor: NetworkFeatures) -> float:
+    """Seconds for one picture: a processor decodes and computes in turns, beside a graphics card it only decodes."""
+    reading = seconds_to_read(extractor.table, extractor.recipe, resize=extractor.resize)
+    on_gpu = extractor.recipe["engine"]["device"] == "gpu"
+    return max(network, reading) if on_gpu else network + reading
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {key: np.concatenate(parts) for key, parts in self._parts.items()}
+
+def _timed(engine: Engine) -> tuple[float, dict[str, tuple[int, ...]]]:
+    """Seconds the network takes for one picture, and the shape of each tap; decoding runs beside it."""
+    batch = np.zeros((engine.batch_size, engine.size, engine.size, 3), dtype=np.float32)
+    batch[:] = golden_picture()[0, 0]
+    engine(batch)  # the first pass prepares what the later ones use
+    started = time.perf_counter()
+    outputs = engine(batch)
+    seconds = (time.perf_counter() - started) / engine.batch_size
+    return seconds, {key: output.shape[1:] for key, output in outputs.items()}
+
+
+def _finite(found: dict[str, list[float]]) -> dict[str, list[float]]:
+    for key, values in found.items():
+        if not np.isfinite(values).all():
+            raise DamageError(
+                f"Activations of the fixed picture at tap {key!r} are not finite: the weights are damaged. "
+                "Expected finite numbers; fetch the weights again."
+            )
+    return found

@@ -6,18 +6,19 @@ moment leaves either the whole shard or none of it.
 
 import hashlib
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 
 from tfcells.errors import DamageError
-from tfcells.features.recipe import canonical_json
+from tfcells.features.pieces import flush_folder, write_file
+from tfcells.features.recipe import sealed, unsealed
 
 RECORD: Final = "record.json"
 _TEMPORARY: Final = ".writing-"
@@ -39,6 +40,11 @@ class ShardRecord:
     failed: Mapping[str, str]
     files: Mapping[str, str]
 
+    @property
+    def rows(self) -> int:
+        """Rows that have features."""
+        return self.stop - self.start - len(self.failed)
+
 
 def write_shard(
     folder: Path, *, start: int, stop: int, arrays: Mapping[str, np.ndarray], failed: Mapping[str, str]
@@ -48,29 +54,38 @@ def write_shard(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        files = {f"{name}.npy": _write(temporary / f"{name}.npy", _npy_bytes(array)) for name, array in arrays.items()}
+        files = {}
+        for name, array in arrays.items():
+            data = _npy_bytes(array)
+            write_file(temporary / f"{name}.npy", data)
+            files[f"{name}.npy"] = _sha256(data)
         record = ShardRecord(start, stop, dict(failed), files)
-        _write(temporary / RECORD, canonical_json(record.__dict__).encode())
-        _flush_folder(temporary)
+        write_file(temporary / RECORD, sealed(record.__dict__))
+        flush_folder(temporary)
         temporary.rename(folder)
-        _flush_folder(folder.parent)
+        flush_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return record
 
 
-def read_shards(folder: Path) -> Iterator[tuple[Path, ShardRecord]]:
+def read_shards(folder: Path, *, held: int | None = None) -> Iterator[tuple[Path, ShardRecord]]:
     """Whole shards in row order; what a killed writer left behind is passed over.
+
+    Args:
+        folder: Where the shards are.
+        held: File descriptor of that folder, where the name may belong to another one by now.
 
     Raises:
         DamageError: If a record cannot be read, or shards do not follow one another.
     """
     expected = 0
-    for path in sorted(entry for entry in folder.glob("[0-9]*") if entry.is_dir()):
+    for path in (folder / name for name in _names(folder, held) if name[:1].isdecimal()):
         try:
-            facts: dict[str, Any] = json.loads((path / RECORD).read_text(encoding="utf-8"))
-            record = ShardRecord(**facts)
+            record = _read_record(path, held)
+        except NotADirectoryError:
+            continue
         except (OSError, ValueError, TypeError) as broken:
             raise DamageError(
                 f"Shard {path} has no readable record: {broken}. Delete it; it is made again."
@@ -84,20 +99,48 @@ def read_shards(folder: Path) -> Iterator[tuple[Path, ShardRecord]]:
         yield path, record
 
 
-def check_shard(path: Path, record: ShardRecord) -> None:
+def shard_faults(path: Path, record: ShardRecord, *, held: int | None = None) -> Iterator[DamageError]:
+    """Compare every file with its digest; each error names a file that is missing or altered."""
+    for name, digest in record.files.items():
+        try:
+            with _open(path, name, held) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as missing:
+            yield DamageError(f"{path / name} cannot be read: {missing}. Delete {path}; it is made again.")
+            continue
+        if found != digest:
+            yield DamageError(f"{path / name} was altered: its SHA-256 is not the recorded one. Delete {path}.")
+
+
+def check_shard(path: Path, record: ShardRecord, *, held: int | None = None) -> None:
     """Compare every file with its digest.
 
     Raises:
-        DamageError: If a file is missing or altered; names it.
+        DamageError: If a file is missing or altered; names the first.
     """
-    for name, digest in record.files.items():
-        try:
-            with (path / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as missing:
-            raise DamageError(f"{path / name} cannot be read: {missing}. Delete {path}; it is made again.") from missing
-        if found != digest:
-            raise DamageError(f"{path / name} was altered: its SHA-256 is not the recorded one. Delete {path}.")
+    for fault in shard_faults(path, record, held=held):
+        raise fault
+
+
+def load_array(path: Path, name: str, *, held: int | None = None) -> np.ndarray:
+    """Map one array of a shard into memory, read-only; `held` as in `read_shards`.
+
+    Raises:
+        DamageError: If the file is missing, or no array of numbers.
+    """
+    try:
+        with _open(path, name, held) as file:
+            # Not numpy.load, which maps files by their name alone.
+            version = np.lib.format.read_magic(file)
+            read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else _refuse_version
+            shape, fortran, dtype = read_header(file)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects")
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            array: np.ndarray = np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape, order=order)
+            return array
+    except (OSError, ValueError) as broken:
+        raise DamageError(f"{path / name} cannot be read: {broken}. Delete {path}; it is made again.") from broken
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -112,17 +155,26 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, data: bytes) -> str:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _flush_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _names(folder: Path, held: int | None) -> list[str]:
+    if held is None and not folder.is_dir():
+        return []
+    return sorted(os.listdir(folder if held is None else held))  # noqa: PTH208 - a path has no descriptor
+
+
+def _read_record(path: Path, held: int | None) -> ShardRecord:
+    with _open(path, RECORD, held) as file:
+        return ShardRecord(**unsealed(file.read()))
+
+
+def _open(path: Path, name: str, held: int | None) -> BufferedReader:
+    if held is None:
+        return (path / name).open("rb")
+    return open(os.open(f"{path.name}/{name}", os.O_RDONLY, dir_fd=held), "rb")  # noqa: PTH123 - has no path
+
+
+def _refuse_version(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    raise ValueError("it is no npy file of version 1.0")

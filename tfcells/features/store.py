@@ -2,21 +2,20 @@
 
     STORE/
       recipe.json        backbone, weights digest, taps, preprocessing, images, engine, versions
-      rows.csv           id, pixel digest, label, group, metadata of every planned row
-      classes.json       class names, and where the images lie
+      rows.csv           id, pixel digest, file digest, size, label, group, metadata of every planned row
+      classes.json       class names, where the images lie, what decoded them
       quarantine.csv     what the reader could not use
+      digests.json       SHA-256 of the four files above
       shards/00000/      one .npy per tap, record.json with digests and rows that failed
       run.json           times and host; not part of the store's digest
 
 Reading needs NumPy alone.
 """
 
-import fcntl
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,20 +23,56 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.backbones.taps import Tap, parse_taps, tap_keys
+from tfcells.backbones.taps import Tap
 from tfcells.errors import DamageError, RequestError, StaleStoreError, UnknownNameError
-from tfcells.features.recipe import Recipe, canonical_json, differences
-from tfcells.features.rows import Rows, read_quarantine, read_rows, write_quarantine, write_rows
-from tfcells.features.shards import check_shard, read_shards, remove_leftovers, write_shard
+from tfcells.features.pieces import (
+    CLASSES,
+    DESCRIBED,
+    DIGESTS,
+    QUARANTINE,
+    RECIPE,
+    ROWS,
+    RUN,
+    SHARDS,
+    Pieces,
+    is_free,
+    is_store,
+    locked,
+    replace_files,
+    write_atomically,
+)
+from tfcells.features.recipe import (
+    COLOUR,
+    FORMAT,
+    Recipe,
+    canonical_json,
+    differences,
+    sealed,
+    stored_shapes,
+    taps_of,
+    unsealed,
+)
+from tfcells.features.rows import Rows, quarantine_csv, read_quarantine, read_rows, rows_csv
+from tfcells.features.shards import (
+    ShardRecord,
+    load_array,
+    read_shards,
+    remove_leftovers,
+    shard_faults,
+    write_shard,
+)
 from tfcells.features.table import FeatureTable
-from tfcells.images.table import ImageTable, Quarantined
+from tfcells.images.decode import decoder_version
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFile, KnownFiles, Quarantined
 
-_RECIPE: Final = "recipe.json"
-_BEFORE_RECIPE: Final = {".lock", "shards", "recipe.json.new"}  # all that a writer killed at its start can leave
+_COVERED: Final = (*DESCRIBED, RECIPE)  # by digests.json
 
 
 class FeatureStore:
     """Features on disk, opened for reading; `StoreWriter` fills one.
+
+    What was opened stays as it was: a store that is filled further, described anew or grown meanwhile shows its
+    new state to those who open it again.
 
     Args:
         path: The folder.
@@ -45,35 +80,60 @@ class FeatureStore:
 
     Raises:
         RequestError: If there is no store.
-        StaleStoreError: If it was made by another recipe; names every difference.
+        StaleStoreError: If it was made by another recipe, of which it names every difference, or by a version of
+            tfcells that wrote stores in another form.
         DamageError: If it cannot be read.
     """
 
     def __init__(self, path: str | Path, *, recipe: Recipe | None = None) -> None:
         self.path = Path(path)
-        self.recipe = read_recipe(self.path)
+        self._pieces = Pieces(self.path)
+        self.recipe = _json_of(self._pieces.read(RECIPE), self.path / RECIPE)
+        _require_format(self.path, self.recipe)
         if recipe is not None:
             require_recipe(self.path, self.recipe, recipe)
-        self._shards = list(read_shards(self.path / "shards"))
+        self._shards = list(read_shards(self.path / SHARDS, held=self._pieces.shards))
+
+    def __reduce__(self) -> tuple[Callable[..., "FeatureStore"], tuple[Any, ...]]:
+        return FeatureStore, (self.path,)  # open files do not travel to another process: it opens its own
+
+    def close(self) -> None:
+        """Let go of the files; otherwise that is done when the last reference goes. Arrays stay."""
+        self._pieces.close()
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """Class names (`class_names`) and where the images lie (`source`)."""
-        return _read_json(self.path / "classes.json")
+        """Class names (`class_names`), where the images lie (`source`) and what decoded them (`decoder`)."""
+        return _json_of(self._checked(CLASSES), self.path / CLASSES)
 
     @cached_property
     def planned(self) -> Rows:
         """Every row the store is meant to hold, extracted or not."""
-        return read_rows(self.path / "rows.csv", class_names=tuple(self.facts["class_names"]))
+        data = self._checked(ROWS)
+        return read_rows(data, path=self.path / ROWS, class_names=tuple(self.facts["class_names"]))
 
     @cached_property
     def rows(self) -> Rows:
         """The rows that have features, in the order of every array."""
         covered = self._shards[-1][1].stop if self._shards else 0
-        failed = {id for _, record in self._shards for id in record.failed}
         return self.planned.take(
-            np.array([row for row in range(covered) if self.planned.ids[row] not in failed], dtype=np.int64)
+            np.array([row for row in range(covered) if self.planned.ids[row] not in self.failed], dtype=np.int64)
         )
+
+    @property
+    def shards(self) -> tuple[tuple[Path, ShardRecord], ...]:
+        """The shards in row order: their folders and records."""
+        return tuple(self._shards)
+
+    @cached_property
+    def row_of(self) -> Mapping[str, int]:
+        """Number among `rows` by id."""
+        return {id: row for row, id in enumerate(self.rows.ids)}
+
+    @cached_property
+    def failed(self) -> Mapping[str, str]:
+        """Reasons of the rows that failed while they were extracted, by id."""
+        return {id: reason for _, record in self._shards for id, reason in record.failed.items()}
 
     @property
     def complete(self) -> bool:
@@ -88,8 +148,9 @@ class FeatureStore:
     @cached_property
     def quarantine(self) -> tuple[Quarantined, ...]:
         """Pictures the reader could not use, and rows that failed while they were extracted."""
-        failed = [Quarantined(*entry) for _, record in self._shards for entry in record.failed.items()]
-        return tuple(sorted([*read_quarantine(self.path / "quarantine.csv"), *failed]))
+        failed = [Quarantined(*entry) for entry in self.failed.items()]
+        refused = read_quarantine(self._checked(QUARANTINE), path=self.path / QUARANTINE)
+        return tuple(sorted([*refused, *failed]))
 
     @cached_property
     def tap_of(self) -> Mapping[str, Tap]:
@@ -98,8 +159,22 @@ class FeatureStore:
 
     @property
     def taps(self) -> tuple[str, ...]:
+        """Keys of the features that are compared: hand-made ones that were asked for, then the layers in order.
+
+        The colour statistics, with which all are compared, are among them only where there is nothing else.
+        """
+        asked = [name for name in self.recipe["handcrafted"] if name != COLOUR]
+        return (*asked, *self.layers) or (COLOUR,)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
         """Keys of the deep features, in order."""
         return tuple(self.tap_of)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one picture's features, by key."""
+        return stored_shapes(self.recipe)
 
     @cached_property
     def digest(self) -> str:
@@ -111,14 +186,12 @@ class FeatureStore:
 
     def blocks(self, key: str) -> Iterator[np.ndarray]:
         """A tap's features shard by shard, memory-mapped: float arrays of shape (rows, ...)."""
-        name = self._file_of(key)
-        for path, _ in self._shards:
-            try:
-                yield np.load(path / name, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as broken:
-                raise DamageError(
-                    f"{path / name} cannot be read: {broken}. Delete {path}; it is made again."
-                ) from broken
+        for number in range(len(self._shards)):
+            yield self.block(key, number)
+
+    def block(self, key: str, number: int) -> np.ndarray:
+        """A tap's features in one of the `shards`, memory-mapped."""
+        return load_array(self._shards[number][0], self.file_of(key), held=self._pieces.shards)
 
     def array(self, key: str) -> np.ndarray:
         """A tap's features of all rows, as extracted: shape (images, ...); one shard is returned as a map."""
@@ -127,11 +200,28 @@ class FeatureStore:
             return blocks[0]
         return np.concatenate(blocks) if blocks else np.empty((0, 0), dtype=np.float32)
 
+    def take(self, key: str, rows: np.ndarray) -> np.ndarray:
+        """A tap's features of some rows, numbered as in `rows` and in this order; reads only their shards.
+
+        Returns:
+            Of shape (len(rows), ...).
+        """
+        ends = np.cumsum([record.rows for _, record in self._shards], dtype=np.int64)
+        homes = np.searchsorted(ends, rows, side="right")
+        if not self._shards:
+            return np.empty((0, 0), dtype=np.float32)
+        first = self.block(key, 0)
+        column = np.empty((len(rows), *first.shape[1:]), dtype=first.dtype)
+        for home in np.unique(homes).tolist():
+            here = homes == home
+            column[here] = self.block(key, home)[rows[here] - (ends[home] - self._shards[home][1].rows)]
+        return column
+
     def table(self, keys: str | Sequence[str]) -> FeatureTable:
         """Features of one tap, or of several side by side, as a matrix with its rows.
 
         Args:
-            keys: Taps as in `taps`, or `colour` for the hand-made colour statistics.
+            keys: Taps as in `taps`, or `colour` for the colour statistics.
         """
         keys = (keys,) if isinstance(keys, str) else tuple(keys)
         if not keys:
@@ -153,8 +243,8 @@ class FeatureStore:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Numbers of one image, by tap."""
-        return {tap: math.prod(self.recipe["shapes"][tap]) for tap in self.taps}
+        """Numbers of one image, by tap and hand-made feature."""
+        return {key: math.prod(shape) for key, shape in self.shapes.items()}
 
     def pooling_of(self, keys: Sequence[str]) -> str:
         """How taps were pooled, joined by `+` where they differ; hand-made features are `none`."""
@@ -162,11 +252,44 @@ class FeatureStore:
 
     def check_files(self) -> None:
         """Compare every file with its digest; raises `DamageError` for the first that differs."""
-        for path, record in self._shards:
-            check_shard(path, record)
+        for fault in self.faults():
+            raise fault
 
-    def _file_of(self, key: str) -> str:
-        known = (*self.taps, *self.recipe["handcrafted"])
+    def faults(self) -> Iterator[DamageError]:
+        """One error for every file that is missing or was altered since it was written."""
+        for name in _COVERED:
+            try:
+                self._checked(name)
+            except DamageError as fault:
+                yield fault
+        for path, record in self._shards:
+            yield from shard_faults(path, record, held=self._pieces.shards)
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        try:
+            digests = unsealed(self._pieces.read(DIGESTS))
+            if sorted(digests) != sorted(_COVERED):
+                raise ValueError(f"it holds {', '.join(digests)}, not {', '.join(_COVERED)}")
+            return digests
+        except ValueError as broken:
+            raise DamageError(f"{self.path / DIGESTS} cannot be read: {broken}. Extract the store again.") from broken
+
+    def _checked(self, name: str) -> bytes:
+        data = self._pieces.read(name)
+        if hashlib.sha256(data).hexdigest() != self._digests[name]:
+            raise DamageError(
+                f"{self.path / name} was altered: its SHA-256 is not the one in {DIGESTS}. Extract the store again."
+            )
+        return data
+
+    def file_of(self, key: str) -> str:
+        """Name of the file that holds a tap's features in each shard.
+
+        Raises:
+            UnknownNameError: If the store has no such tap.
+        """
+        known = (*self.layers, *self.recipe["handcrafted"])
         if key not in known:
             raise UnknownNameError(f"tap of {self.path}", key, known)
         return f"{_stem(key, self.tap_of)}.npy"
@@ -190,12 +313,8 @@ class StoreWriter:
             StaleStoreError: If the store was made by another recipe.
         """
         check_target(path, recipe)
-        (path / "shards").mkdir(parents=True, exist_ok=True)
-        with _locked(path):
-            remove_leftovers(path / "shards")
-            if not (path / _RECIPE).exists():
-                _write_atomically(path / _RECIPE, json.dumps(recipe, indent=1, sort_keys=True, ensure_ascii=False))
-            write_description(path, table)
+        with locked(path):
+            begin(path, recipe, table)
             yield cls(path, recipe)
 
     def append(self, arrays: Mapping[str, np.ndarray], *, stop: int, failed: Mapping[str, str]) -> None:
@@ -207,9 +326,9 @@ class StoreWriter:
             failed: Reason by id.
         """
         taps = taps_of(self.recipe)
-        number = len([*(self.path / "shards").glob("[0-9]*")])
+        number = len([*(self.path / SHARDS).glob("[0-9]*")])
         write_shard(
-            self.path / "shards" / f"{number:05d}",
+            self.path / SHARDS / f"{number:05d}",
             start=self.rows_done,
             stop=stop,
             arrays={_stem(key, taps): array for key, array in arrays.items()},
@@ -219,13 +338,7 @@ class StoreWriter:
 
     def finish(self, run: Mapping[str, object]) -> None:
         """Write what is not part of the store's identity: times, host, engine figures."""
-        _write_atomically(self.path / "run.json", json.dumps(run, indent=1))
-
-
-def taps_of(recipe: Recipe) -> dict[str, Tap]:
-    """The taps of a recipe by their keys, in order."""
-    taps = parse_taps(recipe["taps"])
-    return dict(zip(tap_keys(taps), taps, strict=True))
+        write_atomically(self.path / RUN, json.dumps(run, indent=1).encode())
 
 
 def _stem(key: str, taps: Mapping[str, Tap]) -> str:
@@ -235,9 +348,9 @@ def _stem(key: str, taps: Mapping[str, Tap]) -> str:
 
 def check_target(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that is not empty and no store, or a store of another recipe."""
-    if (path / _RECIPE).exists():
+    if is_store(path):
         require_recipe(path, read_recipe(path), recipe)
-    elif path.exists() and (not path.is_dir() or {entry.name for entry in path.iterdir()} - _BEFORE_RECIPE):
+    elif not is_free(path):
         raise RequestError(f"{path} exists and is no feature store. Choose another folder, or remove it.")
 
 
@@ -247,9 +360,20 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         RequestError: If there is none.
     """
-    if not (path / _RECIPE).is_file():
-        raise RequestError(f"{path} is no feature store: it has no {_RECIPE}. Make one with `tfcells extract`.")
-    return _read_json(path / _RECIPE)
+    pieces = Pieces(path)
+    try:
+        return _json_of(pieces.read(RECIPE), path / RECIPE)
+    finally:
+        pieces.close()
+
+
+def _require_format(path: Path, recipe: Recipe) -> None:
+    found = recipe.get("format", FORMAT)
+    if found != FORMAT:
+        raise StaleStoreError(
+            f"{path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
+            "Extract it again into another folder, or remove this one."
+        )
 
 
 def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
@@ -261,44 +385,62 @@ def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
         )
 
 
-def write_description(path: Path, table: ImageTable) -> None:
-    """Write rows, classes and quarantine; labels and groups may differ from an earlier run, pixels may not."""
-    rows, quarantine = path / "rows.csv.new", path / "quarantine.csv.new"
-    write_rows(rows, table)
-    rows.replace(path / "rows.csv")
-    write_quarantine(quarantine, table.quarantine)
-    quarantine.replace(path / "quarantine.csv")
-    facts = {"class_names": table.class_names, "source": table.source.describe()}
-    _write_atomically(path / "classes.json", json.dumps(facts, indent=1, ensure_ascii=False))
+def known_files(path: str | Path) -> KnownFiles:
+    """What a store knows of files by the SHA-256 of their bytes; nothing where there is no sound store.
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    # The kernel frees the lock when its holder dies, so a dead writer never blocks the next one.
-    with (path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as taken:
-            raise RequestError(
-                f"Another process is writing to {path}. Wait for it, or choose another folder."
-            ) from taken
-        yield
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+    Only what this decoder has decoded counts: another one may see other pixels.
+    """
+    if not is_store(Path(path)):
+        return NOTHING_KNOWN
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as broken:
+        store = FeatureStore(path)
+        if store.facts.get("decoder") != decoder_version():
+            return NOTHING_KNOWN
+        rows = zip(store.planned.files, store.planned.digests, strict=True)
+        return {file.sha256: KnownFile(pixels, file.width, file.height) for file, pixels in rows if file.sha256}
+    except DamageError:
+        return NOTHING_KNOWN  # every file is decoded; whoever opens the store is told
+
+
+def begin(path: Path, recipe: Recipe, table: ImageTable) -> None:
+    """Make a store without a shard, or describe the rows of one anew; for the holder of its lock."""
+    (path / SHARDS).mkdir(exist_ok=True)
+    remove_leftovers(path / SHARDS)
+    text = json.dumps(recipe, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    made = is_store(path)
+    _describe(path, table, recipe=None if made else text)
+    if not made:
+        write_atomically(path / RECIPE, text)
+
+
+def _describe(path: Path, table: ImageTable, *, recipe: bytes | None) -> None:
+    """Write rows, classes and quarantine where they changed; `recipe` is that of a store that has none yet."""
+    facts = {"class_names": table.class_names, "source": table.source.describe(), "decoder": decoder_version()}
+    contents = {
+        CLASSES: json.dumps(facts, indent=1, ensure_ascii=False).encode(),
+        QUARANTINE: quarantine_csv(table.quarantine),
+        ROWS: rows_csv(table),
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    # A recipe that was altered must not be taken for the true one: its digest is that of the day it was written.
+    digests[RECIPE] = hashlib.sha256(recipe).hexdigest() if recipe is not None else _digest_of_recipe(path)
+    contents[DIGESTS] = sealed(digests)
+    if any(not (path / name).is_file() or (path / name).read_bytes() != data for name, data in contents.items()):
+        replace_files(path, contents)
+
+
+def _digest_of_recipe(path: Path) -> str:
+    try:
+        return str(unsealed((path / DIGESTS).read_bytes())[RECIPE])
+    except (OSError, KeyError, ValueError):
+        return hashlib.sha256((path / RECIPE).read_bytes()).hexdigest()
+
+
+def _json_of(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode())
+    except ValueError as broken:
         raise DamageError(f"{path} cannot be read: {broken}. Extract the store again.") from broken
     if not isinstance(value, dict):
         raise DamageError(f"{path} holds no JSON object. Extract the store again.")
     return value
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -1,35 +1,63 @@
-"""Rows of an `ImageTable` to tf.data batches: parallel decode, fixed order, ids travel with pixels."""
+"""Rows of an `ImageTable` to batches: decoded in parallel, in fixed order, ids travel with pixels.
 
-from collections.abc import Callable
+Threads, since what costs time (file reading, decoding, hashing, resizing) lets go of Python's lock, and nothing
+has to be copied between processes.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import tensorflow as tf
 
 from tfcells.arrays import Float32, Pixels
-from tfcells.images.decode import BadImageError, pixel_digest
+from tfcells.images.checked import read_measured
+from tfcells.images.decode import BadImageError
 from tfcells.images.table import ImageTable
 
-_PREFETCHED: Final = 2  # batches decoded ahead of the network
+_AHEAD: Final = 2  # batches decoded ahead of the network
 _NOTHING: Final = np.zeros((1, 1, 3), dtype=np.uint8)
 
 Measurement = Float32[np.ndarray, " numbers"]
+Resized = Float32[np.ndarray, "size size 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureBatch:
+    """Some rows, resized; a place beyond the last row has the id `""`.
+
+    Attributes:
+        ids: One per place.
+        reasons: Why a row could not be used; empty where all is well.
+        pixels: float32 of shape (batch, size, size, 3) in [0, 255]; zeros where there is no picture.
+        measured: float32 of shape (batch, numbers), of the full-size pixels.
+    """
+
+    ids: list[str]
+    reasons: list[str]
+    pixels: Float32[np.ndarray, "batch size size 3"]
+    measured: Float32[np.ndarray, "batch numbers"]
 
 
 def image_batches(
     table: ImageTable,
     *,
-    resize: Callable[[tf.Tensor], tf.Tensor],
+    resize: Callable[[Pixels], Resized],
     size: int,
     batch_size: int,
     start: int = 0,
     stop: int | None = None,
     measure: Callable[[Pixels], Measurement] | None = None,
-) -> tf.data.Dataset:
+    workers: int | None = None,
+) -> Generator[PictureBatch, None, None]:
     """Decode, check and resize rows `start` to `stop`, in order, in batches of one fixed size.
 
     A row that cannot be read, or whose pixels are no longer those of the table, comes as zeros with the reason
-    beside it: one bad file neither ends a run nor moves its neighbours to another place in their batch.
+    beside it: one bad file neither ends a run nor moves its neighbours to another place in their batch. At most
+    two batches wait for whoever takes them: a slow network or disk makes the decoding wait, not the memory grow.
 
     Args:
         table: The rows.
@@ -39,47 +67,59 @@ def image_batches(
         start: First row.
         stop: Row after the last; the end of the table by default.
         measure: Something to compute from the full-size pixels on the way, float32 of shape (numbers,).
+        workers: Threads; one per core by default.
 
-    Returns:
-        A dataset of dicts: `id` (batch_size,) string, `pixels` (batch_size, size, size, 3) float32 in
-        [0, 255], `reason` (batch_size,) string, empty where all is well, `measured` (batch_size, numbers).
+    Raises:
+        ValueError: If `resize` gives another size.
     """
     stop = len(table) if stop is None else stop
     width = 0 if measure is None else len(measure(_NOTHING))
 
-    def load(row: np.int64) -> tuple[bytes, Pixels, bytes, Measurement]:
-        blank = np.zeros(width, dtype=np.float32)
-        if row >= stop:
-            return b"", _NOTHING, b"", blank
-        id = table.ids[int(row)]
+    blank = np.zeros(width, dtype=np.float32)
+
+    def fill(batch: PictureBatch, place: int, row: int) -> None:
+        batch.ids[place] = table.ids[row]
         try:
-            pixels = table.source.read(id)
-            if pixel_digest(pixels) != table.digests[int(row)]:
-                return id.encode(), _NOTHING, b"its pixels changed after it was first read", blank
-            return id.encode(), pixels, b"", blank if measure is None else measure(pixels)
+            pixels, measured = read_measured(table, row, (lambda pixels: blank) if measure is None else measure)
         except BadImageError as fault:
-            reason = str(fault) or "cannot be read"  # an empty reason would mean that all is well
-        # Whatever a reader may raise concerns one row; the run goes on and names it.
-        except Exception as fault:
-            reason = f"cannot be read: {type(fault).__name__}: {fault}"
-        return id.encode(), _NOTHING, reason.encode("utf-8", "backslashreplace"), blank
+            batch.reasons[place] = _as_text(str(fault))
+            return
+        batch.measured[place] = measured
+        resized = resize(pixels)
+        if resized.shape != (size, size, 3):
+            raise ValueError(f"resize gave {tuple(resized.shape)}. Expected ({size}, {size}, 3).")
+        batch.pixels[place] = resized
 
-    @tf.autograph.experimental.do_not_convert  # there is no control flow in it
-    def prepare(row: tf.Tensor) -> dict[str, tf.Tensor]:
-        id, pixels, reason, measured = tf.numpy_function(load, [row], (tf.string, tf.uint8, tf.string, tf.float32))
-        pixels.set_shape((None, None, 3))
-        resized = tf.ensure_shape(resize(pixels), (size, size, 3))
-        return {
-            "id": tf.ensure_shape(id, ()),
-            "pixels": resized,
-            "reason": tf.ensure_shape(reason, ()),
-            "measured": tf.ensure_shape(measured, (width,)),
-        }
+    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+    waiting: deque[tuple[PictureBatch, list[Future[None]]]] = deque()
+    try:
+        for first in range(start, stop, batch_size):
+            batch = _blank(batch_size, size, width)
+            rows = range(first, min(first + batch_size, stop))
+            waiting.append((batch, [pool.submit(fill, batch, place, row) for place, row in enumerate(rows)]))
+            if len(waiting) > _AHEAD:
+                yield _finished(*waiting.popleft())
+        while waiting:
+            yield _finished(*waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    batches = -(-(stop - start) // batch_size)
-    rows = tf.data.Dataset.range(start, start + batches * batch_size)
-    return (
-        rows.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size, drop_remainder=True)
-        .prefetch(_PREFETCHED)
+
+def _blank(batch_size: int, size: int, width: int) -> PictureBatch:
+    return PictureBatch(
+        ids=[""] * batch_size,
+        reasons=[""] * batch_size,
+        pixels=np.zeros((batch_size, size, size, 3), dtype=np.float32),
+        measured=np.zeros((batch_size, width), dtype=np.float32),
     )
+
+
+def _finished(batch: PictureBatch, rows: list[Future[None]]) -> PictureBatch:
+    for row in rows:
+        row.result()
+    return batch
+
+
+def _as_text(reason: str) -> str:
+    """A file's name may hold what is no valid text; a reason is written to files that are."""
+    return reason.encode("utf-8", "backslashreplace").decode()

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+import PIL
+from PIL import Image, UnidentifiedImageError, features
 
 from tfcells.arrays import Pixels, UInt8
 
@@ -74,6 +75,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     # Pillow's plugins raise nearly anything on hostile bytes; one bad file must never end a run.
     except Exception as broken:
         raise BadImageError(f"cannot be decoded: {_sentence(broken)}") from broken
+
+
+def decoder_version() -> str:
+    """What decides the pixels of a file beside its bytes: what an older one decoded is not taken over."""
+    parts = {"Pillow": PIL.__version__}
+    parts |= {name: features.version(name) or "none" for name in ("libjpeg_turbo", "zlib", "webp", "libtiff")}
+    return ", ".join(f"{name} {version}" for name, version in parts.items())
 
 
 def pixel_digest(pixels: Pixels) -> str:

@@ -1,5 +1,10 @@
-"""Decode every candidate once: what is a picture becomes a row with a digest, what is not is quarantined."""
+"""Decode every candidate once: what is a picture becomes a row with a digest, what is not is quarantined.
 
+Files whose bytes are known from an earlier time are not decoded again. Bytes are compared, by their SHA-256, and
+neither sizes nor times of files: those stay the same when a file is restored, copied or patched.
+"""
+
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,12 +13,21 @@ from typing import Final
 import numpy as np
 
 from tfcells.errors import EmptyDataError, RequestError, UnknownNameError
-from tfcells.images.decode import BadImageError, pixel_digest
-from tfcells.images.sources import PixelSource
-from tfcells.images.table import ImageTable, Quarantined, joined_groups
+from tfcells.images.decode import BadImageError, decode_image, pixel_digest
+from tfcells.images.sources import FileSource, PixelSource
+from tfcells.images.table import (
+    NOTHING_KNOWN,
+    FileFacts,
+    ImageTable,
+    KnownFile,
+    KnownFiles,
+    Quarantined,
+    joined_groups,
+)
 from tfcells.progress import Progress, silent
 
 _WINDOW: Final = 512  # candidates in flight: a million of them must not become a million futures
+_TASK: Final = 16  # candidates per task of a thread: a file that is only hashed takes less than a task costs
 _SHOWN: Final = 5
 
 
@@ -30,8 +44,22 @@ class Candidate:
 @dataclass(frozen=True)
 class _Seen:
     digest: str
-    width: int
-    height: int
+    file: FileFacts
+
+
+def classed_candidates(ids: Sequence[str]) -> tuple[list[Candidate], list[Quarantined]]:
+    """Candidates from paths below a root: the first folder is the class, unless all lie in one flat folder.
+
+    Returns:
+        The candidates, and files beside class folders, which have no class.
+    """
+    in_classes = any("/" in id for id in ids)
+    beside = [id for id in ids if in_classes and "/" not in id]
+    kept = (id for id in ids if not in_classes or "/" in id)
+    return (
+        [Candidate(id, label=id.split("/")[0] if in_classes else None) for id in kept],
+        [Quarantined(id, "lies beside the class folders; move it into one") for id in beside],
+    )
 
 
 def inspect_candidates(
@@ -41,6 +69,7 @@ def inspect_candidates(
     class_names: Sequence[str] | None = None,
     without_pictures: Sequence[str] = (),
     quarantine: Sequence[Quarantined] = (),
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
     """Make a table of the candidates that decode; name the others in its quarantine.
@@ -55,6 +84,7 @@ def inspect_candidates(
             pictures are all refused is a class without rows, which whoever needs rows can then name.
         without_pictures: Classes that no candidate has; not looked at where classes are given.
         quarantine: What the reader itself has left out.
+        known: Files that need not be decoded; by this decoder or one that gives the same pixels.
         progress: Told how far the decoding is.
 
     Raises:
@@ -65,7 +95,7 @@ def inspect_candidates(
     rows: list[Candidate] = []
     seen: list[_Seen] = []
     refused = [Quarantined(_printable(entry.id), entry.reason) for entry in quarantine]
-    for candidate, outcome in zip(candidates, _look_at_all(candidates, source, progress), strict=True):
+    for candidate, outcome in zip(candidates, _look_at_all(candidates, source, known, progress), strict=True):
         if isinstance(outcome, _Seen):
             rows.append(candidate)
             seen.append(outcome)
@@ -89,32 +119,56 @@ def inspect_candidates(
         groups=joined_groups(ids, [by_pixels, by_name]),
         source=source,
         metadata={
-            "width": tuple(str(look.width) for look in seen),
-            "height": tuple(str(look.height) for look in seen),
+            "width": tuple(str(look.file.width) for look in seen),
+            "height": tuple(str(look.file.height) for look in seen),
         }
         | columns,
         quarantine=tuple(sorted(refused)),
+        files=tuple(look.file for look in seen),
     )
 
 
-def _look_at_all(candidates: Sequence[Candidate], source: PixelSource, progress: Progress) -> Iterator[_Seen | str]:
-    """The digest and size of each candidate, or the reason why it has none, in order."""
+def look_at(id: str, source: PixelSource, *, known: KnownFiles = NOTHING_KNOWN) -> tuple[str, FileFacts]:
+    """The digest of one row's pixels, and what there is to know of its file; known bytes are not decoded.
+
+    Raises:
+        BadImageError: If it is no usable picture.
+    """
+    if not isinstance(source, FileSource):
+        pixels = source.read(id)
+        return pixel_digest(pixels), FileFacts("", pixels.shape[1], pixels.shape[0])
+    data = source.read_bytes(id)
+    sha256 = hashlib.sha256(data).hexdigest()
+    found = known.get(sha256)
+    if found is None:
+        pixels = decode_image(data)
+        found = KnownFile(pixel_digest(pixels), pixels.shape[1], pixels.shape[0])
+    return found.pixels, FileFacts(sha256, found.width, found.height)
+
+
+def _look_at_all(
+    candidates: Sequence[Candidate], source: PixelSource, known: KnownFiles, progress: Progress
+) -> Iterator[_Seen | str]:
+    """What there is to know of each candidate, or the reason why it is no picture, in order."""
 
     def look(candidate: Candidate) -> _Seen | str:
         try:
             candidate.id.encode()
-            pixels = source.read(candidate.id)
+            return _Seen(*look_at(candidate.id, source, known=known))
         except UnicodeEncodeError:
             return "its name is not valid UTF-8; rename it"
         except BadImageError as reason:
             return str(reason)
-        return _Seen(pixel_digest(pixels), width=pixels.shape[1], height=pixels.shape[0])
+
+    def look_at_some(some: Sequence[Candidate]) -> list[_Seen | str]:
+        return [look(candidate) for candidate in some]
 
     done = 0
     progress("reading", 0, len(candidates))
     with ThreadPoolExecutor() as pool:
-        for window in _windows(candidates):
-            yield from pool.map(look, window)
+        for window in _parts(candidates, _WINDOW):
+            for looks in pool.map(look_at_some, _parts(window, _TASK)):
+                yield from looks
             done += len(window)
             progress("reading", done, len(candidates))
 
@@ -124,9 +178,9 @@ def _printable(id: str) -> str:
     return id.encode("utf-8", "backslashreplace").decode()
 
 
-def _windows(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-    for start in range(0, len(candidates), _WINDOW):
-        yield candidates[start : start + _WINDOW]
+def _parts(candidates: Sequence[Candidate], length: int) -> Iterator[Sequence[Candidate]]:
+    for start in range(0, len(candidates), length):
+        yield candidates[start : start + length]
 
 
 def _numbered(rows: Sequence[Candidate], class_names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -18,9 +18,10 @@ import numpy as np
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.images.arrays_on_disk import open_npz_member
 from tfcells.images.decode import SUFFIXES
-from tfcells.images.inspect import Candidate, inspect_candidates
+from tfcells.images.inspect import Candidate, classed_candidates, inspect_candidates
+from tfcells.images.remote import is_remote, read_remote
 from tfcells.images.sources import ArraySource, FolderSource
-from tfcells.images.table import ImageTable, Quarantined
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles, Quarantined
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
 
@@ -34,15 +35,17 @@ def read_images(
     *,
     class_names: Sequence[str] | None = None,
     groups: str | Path | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
-    """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest or `tfds:<name>`.
+    """Read whatever `root` names: a folder, an `.npz` file, a `.csv` manifest, `tfds:<name>` or a remote folder.
 
     Args:
-        root: Where the pictures are.
+        root: Where the pictures are; a remote folder is any address that fsspec knows, e.g. `s3://bucket/cells`.
         class_names: Names of the classes in the order of the numbers in an npz file's labels; for any
             other source, the classes to expect (another one is an error).
         groups: A CSV file with the columns `id` and `group`, joined to the groups the source itself knows.
+        known: Files that need not be decoded again, e.g. `known_files` of a store.
         progress: Told how far the reading is.
 
     Raises:
@@ -52,20 +55,22 @@ def read_images(
     if str(root).startswith("tfds:"):
         from tfcells.images.tfds_reader import read_tfds
 
-        table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, progress=progress)
+        table = read_tfds(str(root).removeprefix("tfds:"), class_names=class_names, known=known, progress=progress)
+    elif is_remote(root):
+        table = read_remote(str(root), class_names=class_names, known=known, progress=progress)
     else:
         path = Path(root)
         if not path.exists():
             raise RequestError(
                 f"No such file or folder: {path}. Expected a folder of images, an .npz file, a .csv manifest "
-                "or tfds:<name>."
+                "tfds:<name> or an address such as s3://bucket/folder."
             )
         if path.is_dir():
-            table = read_folder(path, class_names=class_names, progress=progress)
+            table = read_folder(path, class_names=class_names, known=known, progress=progress)
         elif path.suffix.lower() == ".npz":
             table = read_npz(path, class_names=class_names, progress=progress)
         elif path.suffix.lower() == ".csv":
-            table = read_manifest(path, class_names=class_names, progress=progress)
+            table = read_manifest(path, class_names=class_names, known=known, progress=progress)
         else:
             raise RequestError(
                 f"{path} is neither a folder nor an .npz file nor a .csv manifest. "
@@ -74,7 +79,13 @@ def read_images(
     return table if groups is None else table.with_groups(read_groups(Path(groups)))
 
 
-def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:
+def read_folder(
+    root: Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
+    progress: Progress = silent,
+) -> ImageTable:
     """Read class folders (`<root>/<class>/.../<file>`), or one flat folder of unlabelled pictures.
 
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
@@ -90,14 +101,8 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
         raise EmptyDataError(_why_empty(root, others, closed))
     if others:
         _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
-    in_classes = any("/" in id for id in found)
-    candidates, left_out = [], closed
-    for id in found:
-        if in_classes and "/" not in id:
-            left_out.append(Quarantined(id, "lies beside the class folders; move it into one"))
-        else:
-            candidates.append(Candidate(id, label=id.split("/")[0] if in_classes else None))
-    empty = _empty_classes(root, found, closed) if in_classes else []
+    candidates, beside = classed_candidates(found)
+    empty = _empty_classes(root, found, closed) if any("/" in id for id in found) else []
     for name in empty:
         _log.warning("class folder %s holds no image", visible(name))
     return inspect_candidates(
@@ -105,7 +110,8 @@ def read_folder(root: Path, *, class_names: Sequence[str] | None = None, progres
         FolderSource(root),
         class_names=class_names,
         without_pictures=empty,
-        quarantine=left_out,
+        quarantine=[*closed, *beside],
+        known=known,
         progress=progress,
     )
 
@@ -115,6 +121,7 @@ def read_manifest(
     *,
     root: Path | None = None,
     class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
     """Read a CSV manifest with the columns `path`, `label` (may be empty), `group` (may be missing).
@@ -143,7 +150,9 @@ def read_manifest(
             Candidate(id, label=row.get("label") or None, group=row.get("group") or None, metadata=metadata)
         )
     source = FolderSource(path.parent if root is None else root)
-    return inspect_candidates(candidates, source, class_names=class_names, quarantine=left_out, progress=progress)
+    return inspect_candidates(
+        candidates, source, class_names=class_names, quarantine=left_out, known=known, progress=progress
+    )
 
 
 def read_npz(path: Path, *, class_names: Sequence[str] | None = None, progress: Progress = silent) -> ImageTable:

@@ -1,5 +1,10 @@
-"""The resize kernel in Python, for code without TensorFlow: Pillow's, the twin of the one inside cut models."""
+"""The resize kernel in Python: the twin of the one inside cut models, at half its price."""
 
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -11,6 +16,8 @@ _TRIANGLE = Image.Resampling.BILINEAR  # in Pillow, as wide as the output's pixe
 def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarray, "{height} {width} 3"]:
     """Resize with an antialiased triangle kernel, as `tf.image.resize(method="bilinear", antialias=True)` does.
 
+    Rows, then columns, as TensorFlow has it, by sparse matrices that are made once for each pair of sizes.
+
     Args:
         pixels: uint8 of shape (any height, any width, 3).
         height: Height of the result in pixels.
@@ -19,8 +26,55 @@ def resize_image(pixels: Pixels, *, height: int, width: int) -> Float32[np.ndarr
     Returns:
         float32 of shape (height, width, 3) in [0, 255], not rounded.
     """
-    channels = [Image.fromarray(pixels[:, :, channel].astype(np.float32)) for channel in range(3)]
-    return np.stack([np.asarray(channel.resize((width, height), _TRIANGLE)) for channel in channels], axis=-1)
+    rows, columns = pixels.shape[:2]
+    low = _triangles(rows, height) @ pixels.reshape(rows, columns * 3).astype(np.float32)
+    # Turned by OpenCV, which takes a fifth of NumPy's time for elements of three numbers.
+    turned = cv2.transpose(low.reshape(height, columns, 3)).reshape(columns, height * 3)
+    narrow = _triangles(columns, width) @ turned
+    return np.asarray(cv2.transpose(narrow.reshape(width, height, 3)), dtype=np.float32)
+
+
+RESIZERS: Final[Mapping[str, Callable[..., Float32[np.ndarray, "height width 3"]]]] = {"bilinear": resize_image}
+"""Resize kernels in Python, by the names that `tfcells.backbones.preprocess.KERNELS` has for those in graphs."""
+
+
+def resize_plane(
+    plane: Float32[np.ndarray, "rows columns"], *, height: int, width: int
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """Resize one channel by Pillow, with the same kernel in exact weights: what is flat stays flat to the last bit."""
+    return np.asarray(Image.fromarray(plane).resize((width, height), _TRIANGLE))
+
+
+@lru_cache(maxsize=256)  # sizes of pictures come back; a collection of all sizes must not fill the memory
+def _triangles(before: int, after: int) -> Any:
+    """Weights of shape (after, before): a triangle round each output pixel, widened when shrinking; rows sum to 1.
+
+    Computed in float32 and in TensorFlow's order (`ScaleAndTranslate`), rounding and all: exact weights would put
+    features a hundred times further from those of an exported graph.
+    """
+    from scipy import sparse  # here, since whoever only reads a store need not wait for it
+
+    one, half = np.float32(1), np.float32(0.5)
+    scale = one / (np.float32(after) / np.float32(before))
+    reach = max(scale, one)
+    centres = (np.arange(after, dtype=np.float32) + half) * scale
+    first = np.clip(np.ceil(centres - reach - half), 0, before - 1).astype(np.int64)
+    last = np.clip(np.floor(centres + reach - half), 0, before - 1).astype(np.int64)
+    places = first[:, None] + np.arange(int((last - first).max()) + 1)
+    distances = np.abs((places.astype(np.float32) + half - centres[:, None]) * (one / reach))
+    weights = np.maximum(one - distances, np.float32(0)) * (places <= last[:, None])
+    weights *= one / np.cumsum(weights, axis=1, dtype=np.float32)[:, -1:]
+    row, column = np.nonzero(weights)
+    return sparse.csr_array((weights[row, column], (row, places[row, column])), shape=(after, before))
+
+
+def shrink(pixels: Pixels, *, longest: int) -> UInt8[np.ndarray, "rows columns 3"]:
+    """Shrink a picture whose longer side exceeds `longest` pixels to that, rounded; any other is left as it is."""
+    excess = max(pixels.shape[:2]) / longest
+    if excess <= 1:
+        return pixels
+    height, width = (max(1, round(extent / excess)) for extent in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((width, height), _TRIANGLE))
 
 
 def thumbnail(pixels: Pixels, *, side: int, filler: int = 255) -> UInt8[np.ndarray, "{side} {side} 3"]:

@@ -13,7 +13,8 @@ import numpy as np
 from tfcells.arrays import Pixels
 from tfcells.images.decode import MAX_PIXELS, BadImageError, decode_image
 
-_MAX_BYTES: Final = 6 * MAX_PIXELS + 2**20  # uncompressed 16-bit RGB of the largest picture, and its header
+MAX_BYTES: Final = 6 * MAX_PIXELS + 2**20  # uncompressed 16-bit RGB of the largest picture, and its header
+"""A larger file is refused unread."""
 
 
 @runtime_checkable
@@ -26,6 +27,15 @@ class PixelSource(Protocol):
 
     def describe(self) -> dict[str, str]:
         """Say in JSON terms where the pixels lie, so that a store can find them again."""
+        ...
+
+
+@runtime_checkable
+class FileSource(PixelSource, Protocol):
+    """A source whose rows are files of encoded pictures: what was decoded once is known again by its bytes."""
+
+    def read_bytes(self, id: str) -> bytes:
+        """Return the bytes of a row's file, or raise `BadImageError` with the reason."""
         ...
 
 
@@ -46,8 +56,8 @@ class FolderSource:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise BadImageError("not a regular file")
-            if status.st_size > _MAX_BYTES:
-                raise BadImageError(f"{status.st_size:,} bytes, larger than the limit of {_MAX_BYTES:,} bytes")
+            if status.st_size > MAX_BYTES:
+                raise BadImageError(f"{status.st_size:,} bytes, larger than the limit of {MAX_BYTES:,} bytes")
             return path.read_bytes()
         except OSError as fault:
             raise BadImageError(f"cannot be read: {fault.strerror or fault}") from fault
@@ -117,7 +127,7 @@ class SpooledSource:
         self._spool.flush()
 
     def read_bytes(self, id: str) -> bytes:
-        """Return the bytes of one picture; `os.pread` keeps threads from moving one another's file position."""
+        """Return one encoded picture; `os.pread` keeps threads from moving one another's file position."""
         start, length = self._places[id]
         return os.pread(self._spool.fileno(), length, start)
 

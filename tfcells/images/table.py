@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,38 @@ class Quarantined(NamedTuple):
 
     id: str
     reason: str
+
+
+class FileFacts(NamedTuple):
+    """What was seen of a row when its file was decoded.
+
+    Attributes:
+        sha256: Of the file's bytes; empty where the source has no files.
+        width, height: Of the picture, in pixels; 0 where nobody has looked.
+    """
+
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+
+
+class KnownFile(NamedTuple):
+    """What the bytes of a file decode to, known from an earlier time.
+
+    Attributes:
+        pixels: SHA-256 of the canonical pixels and shape.
+        width, height: In pixels.
+    """
+
+    pixels: str
+    width: int
+    height: int
+
+
+KnownFiles = Mapping[str, KnownFile]
+"""By SHA-256 of a file's bytes."""
+
+NOTHING_KNOWN: Final[KnownFiles] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +67,7 @@ class ImageTable:
         metadata: Further columns by name, one string per row.
         quarantine: What was left out, and why.
         source: Gives a row's pixels.
+        files: Bytes and size of each row's picture; without them, nothing is known of either.
     """
 
     ids: Ids
@@ -44,12 +78,16 @@ class ImageTable:
     source: PixelSource
     metadata: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     quarantine: tuple[Quarantined, ...] = ()
+    files: tuple[FileFacts, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.files:
+            object.__setattr__(self, "files", (FileFacts(),) * len(self.ids))
         columns = {
             "digests": self.digests,
             "labels": self.labels,
             "groups": self.groups,
+            "files": self.files,
             **{f"metadata {name!r}": column for name, column in self.metadata.items()},
         }
         for name, column in columns.items():
@@ -105,6 +143,7 @@ class ImageTable:
             labels=self.labels[numbers.astype(np.int64)],
             groups=tuple(self.groups[row] for row in picked),
             metadata={name: tuple(column[row] for row in picked) for name, column in self.metadata.items()},
+            files=tuple(self.files[row] for row in picked),
         )
 
     def with_groups(self, group_of: Mapping[str, str]) -> "ImageTable":

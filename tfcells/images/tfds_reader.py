@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.images.inspect import Candidate, inspect_candidates
 from tfcells.images.sources import SpooledSource
-from tfcells.images.table import ImageTable
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles
 from tfcells.progress import Progress, silent
 
 
@@ -18,6 +18,7 @@ def read_tfds(
     *,
     data_dir: Path | None = None,
     class_names: Sequence[str] | None = None,
+    known: KnownFiles = NOTHING_KNOWN,
     progress: Progress = silent,
 ) -> ImageTable:
     """Read every split of a data set; it is prepared (downloaded, generated) if it is not on disk yet.
@@ -31,6 +32,7 @@ def read_tfds(
             that comes with tfcells.
         data_dir: Where data sets are kept; that of tensorflow-datasets by default.
         class_names: The classes to expect, in their order; by default all that the data set knows, sorted.
+        known: Files that need not be decoded again.
         progress: Told how far the reading is.
 
     Raises:
@@ -57,7 +59,9 @@ def read_tfds(
             label = known_classes[example[label_key]] if example[label_key] >= 0 else None
             candidates.append(Candidate(id, label=label, group=group, metadata={"split": split, **columns}))
     source.finish()
-    return inspect_candidates(candidates, source, class_names=class_names or sorted(known_classes), progress=progress)
+    return inspect_candidates(
+        candidates, source, class_names=class_names or sorted(known_classes), known=known, progress=progress
+    )
 
 
 def _builder(name: str, data_dir: Path | None) -> Any:

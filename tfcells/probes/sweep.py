@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.parallel import get_active_backend
 
 from tfcells.arrays import Ids
 from tfcells.errors import RequestError
-from tfcells.features.handcrafted import COLOUR
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import Split, assign_parts, check_seed
 from tfcells.probes.candidates import Candidate, chance, compared_with_best, concatenation, score
@@ -37,7 +37,7 @@ class Sweep:
 
     Attributes:
         candidates: Best first.
-        baselines: Chance and colour statistics, judged on the same rows.
+        baselines: Chance, colour statistics and other hand-made features beside the candidates, on the same rows.
         selections: The nested choice, once for each dealing of outer folds, that of the split first; none where
             inner folds were not asked for.
         repeated: These joined; None where there are fewer than two.
@@ -82,6 +82,7 @@ def probe_layers(
     store: FeatureStore,
     split: Split,
     *,
+    taps: Sequence[str] | None = None,
     space: Space | None = None,
     concatenate: bool = True,
     repeats: int = 1,
@@ -100,12 +101,15 @@ def probe_layers(
     Args:
         store: Features.
         split: Folds by id; only rows marked `train` are used.
+        taps: Keys of the features to compare; all that the store was made for by default. Hand-made features that
+            are not among them stand beside them as baselines.
         space: What is tried; standardised features, no reduction and the default probes where it is missing.
         concatenate: Whether all taps side by side are candidates too.
         repeats: How often the nested choice is made, and the baselines are asked: beyond once, on outer folds dealt
             anew from `seed` + 1, 2, ... `Sweep.repeated` joins them.
         seed: For whatever probes draw, and for inner folds.
-        workers: Processes; the answer does not depend on them.
+        workers: Processes, or tasks at a time on whatever `joblib.parallel_config` names; the answer does not depend
+            on them.
         memory: Bytes for features or matrices in each process.
         checkpoints: Folder for finished folds; a sweep that was stopped goes on from there.
         progress: Told how far the sweep is.
@@ -118,10 +122,13 @@ def probe_layers(
     """
     space = space or Space()
     check_seed(seed)
-    tapsets = tap_sets(store.taps, concatenate=concatenate)
+    compared = store.taps if taps is None else tuple(taps)
+    tapsets = tap_sets(compared, concatenate=concatenate)
+    beside: list[TapSet] = [(name,) for name in store.recipe["handcrafted"] if name not in compared]
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
     dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
-    check_readings(store.widths, dealings, space, concatenate=concatenate, memory=memory)
+    widths = {tap: store.widths[tap] for tap in compared}
+    check_readings(widths, dealings, space, concatenate=concatenate, memory=memory)
     tasks = [
         _Task(
             store=store,
@@ -135,26 +142,26 @@ def probe_layers(
             memory=memory,
         )
         for number, dealing in enumerate(dealings)
-        for taps in [*tapsets, (COLOUR,)]
+        for taps in [*tapsets, *beside]
         for fold in dealing.fold_numbers
     ]
     answers = _answer(tasks, checkpoints, workers, progress)
     found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
         found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
-    colours = [
-        _judge(known[(COLOUR,)], dealing, space, store.pooling_of((COLOUR,)))
+    baselines = [
+        [entry for taps in beside for entry in _judge(known[taps], dealing, space, store.pooling_of(taps))]
         for known, dealing in zip(found, dealings, strict=True)
     ]
-    deep = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
-    deep.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
-    candidates, baselines = compared_with_best(deep, [chance(rows), *colours[0]], rows)
+    judged = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
+    judged.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
+    candidates, compared_baselines = compared_with_best(judged, [chance(rows), *baselines[0]], rows)
     selections = _selections(found, tapsets, dealings, space)
     return Sweep(
         candidates=candidates,
-        baselines=baselines,
+        baselines=compared_baselines,
         selections=selections,
-        repeated=join_repeats(selections, dealings, colours) if len(selections) > 1 else None,
+        repeated=join_repeats(selections, dealings, baselines) if len(selections) > 1 else None,
         space=space,
         class_names=classes,
         ids=ids,
@@ -226,9 +233,7 @@ class _Task:
 
 
 def _readings(space: Space, taps: TapSet, width: int) -> list[Reading]:
-    """All ways to read some layers; colour statistics, which are few, are not reduced to more than there are."""
-    if taps != (COLOUR,):
-        return space.readings(taps)
+    """All ways to read some features; baselines, which may be few, are not reduced to more than there are."""
     wanted = [components_of(reduction) for reduction in space.reductions]
     allowed = [
         NO_REDUCTION if isinstance(number, int) and number > width else reduction
@@ -241,7 +246,9 @@ def _answer(
     tasks: Sequence[_Task], checkpoints: Path | None, workers: int, progress: Progress
 ) -> Iterator[list[FoldAnswers]]:
     progress("probing", 0, len(tasks))
-    answers = Parallel(n_jobs=workers, return_as="generator")(delayed(task.run)(checkpoints) for task in tasks)
+    backend, _ = get_active_backend()  # of `joblib.parallel_config`; Ray's gives all answers at once
+    kind = "generator" if backend.supports_return_generator else "list"
+    answers = Parallel(n_jobs=workers, return_as=kind)(delayed(task.run)(checkpoints) for task in tasks)
     for number, answer in enumerate(answers, 1):
         yield answer
         progress("probing", number, len(tasks))

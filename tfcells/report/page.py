@@ -78,6 +78,7 @@ def write_report(
         "probability": probability,
         "count": "{:,}".format,
         "read_by": read_by,
+        "handcrafted_words": handcrafted_words,
     }
     text = environment.get_template("page.html.j2").render(
         results=results,
@@ -109,7 +110,7 @@ def verdict(results: Mapping[str, Any]) -> str:
             f"{percent(results['selection']['balanced_accuracy'])} are to be expected of new images. "
         )
     if colour is not None:
-        text += f"Colour statistics alone reach {percent(colour['balanced_accuracy'])}. "
+        text += f"{handcrafted_words(colour).capitalize()} alone reach {percent(colour['balanced_accuracy'])}. "
     tied = sum(entry["tied_with_best"] for entry in results["probes"]) - 1
     if tied:
         return text + f"{tied} other candidate{'s' if tied > 1 else ''} cannot be told from it."
@@ -117,9 +118,15 @@ def verdict(results: Mapping[str, Any]) -> str:
 
 
 def best_baseline(results: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The strongest reading of colour statistics, or None if there is none."""
-    colour = [entry for entry in results["baselines"] if entry["taps"]]
-    return max(colour, key=lambda entry: float(entry["balanced_accuracy"]["value"]), default=None)
+    """The strongest reading of colour statistics or other hand-made features, or None if there is none."""
+    made = [entry for entry in results["baselines"] if entry["taps"]]
+    return max(made, key=lambda entry: float(entry["balanced_accuracy"]["value"]), default=None)
+
+
+def handcrafted_words(entry: Mapping[str, Any]) -> str:
+    """What a person calls the hand-made features of a baseline."""
+    (name,) = entry["taps"]
+    return "colour statistics" if name == "colour" else f"hand-made {name} features"
 
 
 def warnings(results: Mapping[str, Any]) -> list[str]:
@@ -139,9 +146,12 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     found += _trust_warnings(results)
     colour = best_baseline(results)
     if colour is not None and colour["tied_with_best"]:
+        alone = "colour" if colour["taps"] == ["colour"] else "what hand-made features see"
         found.append(
-            f"{title_of(colour)} cannot be told from the best candidate: what is measured may be colour alone."
+            f"{title_of(colour)} cannot be told from the best candidate: what is measured may be {alone} alone."
         )
+    elif colour is not None and colour["best_minus_this"]["difference"]["value"] < 0:
+        found.append(f"{title_of(colour)} is distinguishably better than every layer: the network adds nothing here.")
     if results["data"]["groups"] == results["data"]["images"]:
         found.append(
             "Every image is its own group: if several show the same cell, field or patient, the numbers are too good. "

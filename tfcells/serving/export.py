@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,7 +20,6 @@ from tfcells.backbones.golden import golden_picture
 from tfcells.backbones.open import OpenBackbone
 from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError, RequestError
-from tfcells.features.forward import Engine
 from tfcells.images.decode import decode_image
 from tfcells.serving.card import CARD, VERSION, check_card, find_export, read_card, write_card
 from tfcells.serving.decoding import decode_pixels, header_problem
@@ -36,14 +36,14 @@ class ExportedParts:
 
     Attributes:
         backbone: The opened backbone.
-        engine: It, cut at the probe's taps.
-        taps: Keys of the engine's output, in the order of the probe's columns.
+        network: It, cut at the probe's taps.
+        taps: Keys of the network's output, in the order of the probe's columns.
         probe: A fitted scikit-learn classifier.
         class_names: Names of the probe's classes, in the order of its columns.
     """
 
     backbone: OpenBackbone
-    engine: Engine
+    network: keras.Model
     taps: tuple[str, ...]
     probe: Any
     class_names: tuple[str, ...]
@@ -67,10 +67,10 @@ class Classifier(tf.Module):
     def __init__(self, parts: ExportedParts) -> None:
         super().__init__()
         self._row, self._size = parts.backbone.row, parts.backbone.size
-        self._network, self._taps = parts.engine.model, parts.taps
+        self._network, self._taps = parts.network, parts.taps
         self._stage = stage_of(parts.probe)
         # Keras keeps its variables in wrappers that SavedModel does not see; these are the variables themselves.
-        self._weights = [variable.value for variable in parts.engine.model.variables]
+        self._weights = [variable.value for variable in parts.network.variables]
         self._classes = tf.constant(parts.class_names)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -93,8 +93,11 @@ class Classifier(tf.Module):
             (tf.range(tf.size(image_bytes)), image_bytes),
             fn_output_signature=tf.TensorSpec((self._size, self._size, 3), tf.float32),
         )
-        features = self._network(pixels, training=False)
         batch = tf.shape(pixels)[0]
+        # oneDNN's convolutions fail on no picture at all: then one is put there, and its answer dropped.
+        filler = tf.zeros((tf.cast(tf.equal(batch, 0), tf.int32), self._size, self._size, 3))
+        outputs = self._network(tf.concat([pixels, filler], axis=0), training=False)
+        features = {tap: outputs[tap][:batch] for tap in self._taps}
         width = sum(int(np.prod(features[tap].shape[1:])) for tap in self._taps)
         columns = tf.concat([tf.reshape(features[tap], (batch, -1)) for tap in self._taps], axis=1)
         embedding = tf.ensure_shape(columns, (None, width))
@@ -214,4 +217,4 @@ class ServedModel:
 
 
 def _widths(parts: ExportedParts) -> list[int]:
-    return [int(np.prod(parts.engine.model.output[tap].shape[1:])) for tap in parts.taps]
+    return [int(np.prod(parts.network.output[tap].shape[1:])) for tap in parts.taps]

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.errors import DamageError
+from tfcells.errors import DamageError, RequestError
+from tfcells.features.engines.contract import REFERENCE
 from tfcells.features.extract import Extraction
 from tfcells.features.recipe import canonical_json
 from tfcells.features.store import FeatureStore
@@ -104,20 +105,26 @@ def make_export(
         The card.
 
     Raises:
+        RequestError: If the features were not made by TensorFlow in float32.
         DamageError: If probabilities differ by more than `PARITY` on a training picture.
     """
-    from tfcells.features.forward import open_engine
+    refusal = why_no_export(store)
+    if refusal is not None:
+        raise RequestError(refusal)
+    from tfcells.backbones.cut import cut_backbone
+    from tfcells.features.forward import open_checked
     from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier
 
-    backbone, engine = open_engine(extraction)
+    backbone = open_checked(extraction)
     stored = store.recipe["weights"]["sha256"]
     if backbone.sha256 != stored:
         raise DamageError(
             f"The weights found for {backbone.row.name} have SHA-256 {backbone.sha256}, the features were made with "
             f"{stored}. Name the same weights file."
         )
+    network = cut_backbone(backbone, extraction.parsed_taps())
     parts = ExportedParts(
-        backbone=backbone, engine=engine, taps=final.taps, probe=final.probe, class_names=final.class_names
+        backbone=backbone, network=network, taps=final.taps, probe=final.probe, class_names=final.class_names
     )
     export_classifier(parts, into=into, card=card, golden=store.recipe["golden"])
     served = ServedModel(into)
@@ -135,6 +142,18 @@ def make_export(
         served.card["parity"] = {"pictures": 0, "largest_difference": None, "allowed": PARITY}
     write_card(into, served.card)
     return served.card
+
+
+def why_no_export(store: FeatureStore) -> str | None:
+    """Why features must not be exported from, or None: what is served is what was measured, by the same arithmetic."""
+    name, precision = (str(store.recipe["engine"][key]) for key in ("name", "precision"))
+    if (name, precision) == REFERENCE:
+        return None
+    return (
+        f"The features in {store.path} were made by {name} in {precision}; an export computes by TensorFlow in "
+        "float32, and its probe must have learned from the same. Run the study again, into another --out, with "
+        "--backbone.engine tensorflow --backbone.precision float32, and export that."
+    )
 
 
 def _compared_rows(store: FeatureStore, split: Split) -> np.ndarray:

@@ -14,5 +14,8 @@ def extraction_of(config: StudyConfig) -> Extraction:
         size=config.backbone.size,
         batch_size=config.backbone.batch_size,
         dtype=config.backbone.dtype,
+        engine=config.backbone.engine,
+        precision=config.backbone.precision,
         seed=config.seed,
+        handcrafted=config.backbone.handcrafted,
     )

@@ -14,6 +14,7 @@ from tfcells.arrays import Pixels
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_images
+from tfcells.images.remote import reopened
 from tfcells.images.sources import FolderSource, PixelSource
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.probes.review import ReviewList
@@ -38,6 +39,8 @@ class Example:
 def open_source(store: FeatureStore) -> PixelSource | None:
     """The pixels a store was made from, or None where they are no longer there."""
     kind, root = store.facts["source"]["kind"], store.facts["source"]["root"]
+    if kind == "fsspec":
+        return reopened(root)
     if kind == "folder":
         return FolderSource(Path(root)) if Path(root).is_dir() else None
     try:

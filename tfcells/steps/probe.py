@@ -1,6 +1,7 @@
 """Probe a store by itself: a split, a sweep, `results.json` without what only a whole study has."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +10,7 @@ import numpy as np
 
 from tfcells.config import StudyConfig
 from tfcells.errors import RequestError, UnknownNameError
+from tfcells.features.cluster import Cluster
 from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_groups
 from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows, write_split
@@ -36,6 +38,7 @@ def probe_store(
     repeats: int = 1,
     seed: int = 0,
     workers: int = -1,
+    cluster: Cluster | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Cross-validate every tap of a store.
@@ -52,6 +55,7 @@ def probe_store(
         repeats: How often the nested choice is made.
         seed: Of a split that is made, and of whatever probes draw.
         workers: Processes; -1 for one per core.
+        cluster: Ray workers for the sweep instead of processes of this machine; the answer is the same.
         progress: Told how far it is.
 
     Returns:
@@ -65,16 +69,17 @@ def probe_store(
     else:
         split = _make_split(store, groups_file, folds=folds, seed=seed)
     out = Path(out)
-    sweep = probe_layers(
-        store,
-        split,
-        space=space,
-        repeats=repeats,
-        seed=seed,
-        workers=worker_count(workers),
-        checkpoints=out / CHECKPOINTS,
-        progress=progress,
-    )
+    with _workers(workers, cluster) as count:
+        sweep = probe_layers(
+            store,
+            split,
+            space=space,
+            repeats=repeats,
+            seed=seed,
+            workers=count,
+            checkpoints=out.absolute() / CHECKPOINTS,
+            progress=progress,
+        )
     reviews = review_of(sweep)
     results = {
         **probe_json(store, split, sweep, seed=seed),
@@ -87,6 +92,15 @@ def probe_store(
     write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)
     return results
+
+
+def _workers(asked: int, cluster: Cluster | None) -> AbstractContextManager[int]:
+    """Where the tasks of a sweep run, and how many at a time."""
+    if cluster is None:
+        return nullcontext(worker_count(asked))
+    from tfcells.features.cluster.tasks import joblib_on
+
+    return joblib_on(cluster)
 
 
 def check_probe_out(out: Path) -> None:

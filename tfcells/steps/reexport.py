@@ -10,7 +10,7 @@ from tfcells.images.splits import read_split
 from tfcells.probes.final import refit
 from tfcells.probes.reading import Reading
 from tfcells.serving.card import CARD, VERSION
-from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export
+from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export, why_no_export
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.pictures import open_source
 from tfcells.steps.probe import space_of
@@ -28,7 +28,8 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
         The folder and the card.
 
     Raises:
-        RequestError: If `run` is no finished run, or its weights are no longer to be found.
+        RequestError: If `run` is no finished run, its weights are no longer to be found, or its features were not made
+            by TensorFlow in float32.
         DamageError: If the weights found are others, or the export does not answer as measured.
     """
     run = Path(run)
@@ -42,6 +43,9 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
             f"{run} holds a split or features that its results.json was not made with: a later run was stopped before "
             "its end. Let `tfcells run` finish there, then export."
         )
+    refusal = why_no_export(store)
+    if refusal is not None:
+        raise RequestError(refusal)
     best = results["best"]
     reading = Reading(taps=tuple(best["taps"]), scaler=best["scaler"], reduction=best["reduction"], probe=best["probe"])
     parameters = results["export"]["parameters"]

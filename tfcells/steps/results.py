@@ -53,9 +53,11 @@ def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def backbone_json(store: FeatureStore) -> dict[str, Any]:
-    """What it was looked at with."""
+def backbone_json(store: FeatureStore) -> dict[str, Any] | None:
+    """What it was looked at with; None where all features are hand-made."""
     recipe = store.recipe
+    if recipe["backbone"] is None:
+        return None
     return {
         "name": recipe["backbone"]["name"],
         "weights": recipe["weights"]["name"],
@@ -63,7 +65,7 @@ def backbone_json(store: FeatureStore) -> dict[str, Any]:
         "size": recipe["backbone"]["size"],
         "kernel": recipe["backbone"]["kernel"],
         "preprocessing": recipe["backbone"]["preprocessing"],
-        "taps": {tap: {"pooling": store.tap_of[tap].pooling, "shape": recipe["shapes"][tap]} for tap in store.taps},
+        "taps": {tap: {"pooling": store.tap_of[tap].pooling, "shape": recipe["shapes"][tap]} for tap in store.layers},
     }
 
 
@@ -90,6 +92,7 @@ def probe_json(store: FeatureStore, split: Split, sweep: Sweep, *, seed: int) ->
         "data": data_json(store, split),
         "split": split_json(split, store),
         "backbone": backbone_json(store),
+        "handcrafted": store.recipe["handcrafted"],
         **sweep_json(sweep),
         "store": {"digest": store.digest, "engine": store.recipe["engine"], "versions": store.recipe["versions"]},
     }
