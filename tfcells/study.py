@@ -95,7 +95,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         progress=progress,
         announce=lambda plan: check(plan.widths),
     )
-    check({layer: store.widths[layer] for layer in store.layers})  # nothing was announced if nothing was missing
+    check({tap: store.widths[tap] for tap in store.layers})  # nothing was announced if nothing was missing
     workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)

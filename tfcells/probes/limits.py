@@ -47,7 +47,7 @@ def check_readings(
         width = sum(widths[tap] for tap in taps)
         for reading in space.readings(taps):
             _check_components(reading, width, fewest)
-            _check_memory(reading, len(dealings[0].labels), width, served=served, memory=memory)
+            check_memory(reading, images=len(dealings[0].labels), width=width, served=served, memory=memory)
 
 
 def _check_components(reading: Reading, width: int, rows: int) -> None:
@@ -60,7 +60,8 @@ def _check_components(reading: Reading, width: int, rows: int) -> None:
         )
 
 
-def _check_memory(reading: Reading, images: int, width: int, *, served: bool, memory: int) -> None:
+def check_memory(reading: Reading, *, images: int, width: int, served: bool = False, memory: int) -> None:
+    """Refuse what of one reading could not be held; arguments and errors as in `check_readings`."""
     held = served or not PROBES[reading.probe].turnable  # a sweep turns the features of the others
     if held:
         check_held(reading, images=images, width=width, memory=memory)

@@ -17,7 +17,7 @@ from tfcells.probes.candidates import Candidate, chance, compared_with_best, con
 from tfcells.probes.checkpoint import Checkpoint, sweep_identity
 from tfcells.probes.crossval import SweepRows, joined_folds
 from tfcells.probes.gram.columns import tap_columns
-from tfcells.probes.limits import check_readings, tap_sets
+from tfcells.probes.limits import check_memory, check_readings, tap_sets
 from tfcells.probes.nested import MEMORY, FoldAnswers, answer_fold
 from tfcells.probes.reading import NO_REDUCTION, Reading, Space, components_of
 from tfcells.probes.repeats import Repeated, join_repeats
@@ -127,12 +127,19 @@ def probe_layers(
     beside: list[TapSet] = [(name,) for name in store.recipe["handcrafted"] if name not in compared]
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
     dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
-    widths = {tap: store.widths[tap] for tap in compared}
-    check_readings(widths, dealings, space, concatenate=concatenate, memory=memory)
+    widths = store.widths
+    compared_widths = {tap: widths[tap] for tap in compared}
+    check_readings(compared_widths, dealings, space, concatenate=concatenate, memory=memory)
+    readings = {taps: space.readings(taps) for taps in tapsets}
+    readings |= {taps: _as_far_as_it_goes(space, taps, widths[taps[0]]) for taps in beside}
+    for taps in beside:
+        for reading in readings[taps]:
+            check_memory(reading, images=len(used), width=widths[taps[0]], memory=memory)
     tasks = [
         _Task(
             store=store,
             taps=taps,
+            readings=readings[taps],
             used=used,
             dealing=number,
             rows=dealing,
@@ -149,12 +156,12 @@ def probe_layers(
     found: list[Answered] = [{} for _ in dealings]
     for task, answer in zip(tasks, answers, strict=True):
         found[task.dealing].setdefault(task.taps, {})[task.fold] = answer
+    judged = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
+    judged.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
     baselines = [
         [entry for taps in beside for entry in _judge(known[taps], dealing, space, store.pooling_of(taps))]
         for known, dealing in zip(found, dealings, strict=True)
     ]
-    judged = [entry for taps in tapsets for entry in _judge(found[0][taps], rows, space, store.pooling_of(taps))]
-    judged.sort(key=lambda entry: (-entry.scores.balanced_accuracy.value, len(entry.taps)))
     candidates, compared_baselines = compared_with_best(judged, [chance(rows), *baselines[0]], rows)
     selections = _selections(found, tapsets, dealings, space)
     return Sweep(
@@ -211,6 +218,7 @@ class _Task:
 
     store: FeatureStore
     taps: TapSet
+    readings: list[Reading]
     used: np.ndarray
     dealing: int
     rows: SweepRows
@@ -221,19 +229,18 @@ class _Task:
 
     def run(self, checkpoints: Path | None) -> list[FoldAnswers]:
         """Answers of every reading, from disk where they are there."""
-        source = tap_columns(self.store, self.taps, self.used)
-        readings = _readings(self.space, self.taps, source.shape[1])
-        kept = Checkpoint(checkpoints, self.identity, self.space, readings, self.fold)
+        kept = Checkpoint(checkpoints, self.identity, self.space, self.readings, self.fold)
         known = kept.load((int((self.rows.folds == self.fold).sum()), self.rows.classes))
         if known is not None:
             return known
-        answers = answer_fold(source, self.rows, self.space, readings, fold=self.fold, memory=self.memory)
+        source = tap_columns(self.store, self.taps, self.used)
+        answers = answer_fold(source, self.rows, self.space, self.readings, fold=self.fold, memory=self.memory)
         kept.save(answers)
         return answers
 
 
-def _readings(space: Space, taps: TapSet, width: int) -> list[Reading]:
-    """All ways to read some features; baselines, which may be few, are not reduced to more than there are."""
+def _as_far_as_it_goes(space: Space, taps: TapSet, width: int) -> list[Reading]:
+    """All ways to read what stands beside the candidates; what has few columns is not reduced to more of them."""
     wanted = [components_of(reduction) for reduction in space.reductions]
     allowed = [
         NO_REDUCTION if isinstance(number, int) and number > width else reduction
