@@ -17,7 +17,7 @@ from tfcells.images.table import ImageTable
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.limits import check_readings
-from tfcells.probes.nested import MEMORY
+from tfcells.probes.memory import memory_bytes
 from tfcells.probes.predictions import prediction_columns, write_predictions
 from tfcells.probes.reading import Space
 from tfcells.probes.review import ReviewList, review_json, write_review
@@ -71,7 +71,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     """
     out = Path(out)
     check_out(out)
-    space = space_of(config)
+    space, memory = space_of(config), memory_bytes(config.probes.memory)
     check_perplexity(config.maps.perplexity)
     check_max_rows(config.maps.max_rows)
     check_thumbnail(config.maps.thumbnail)
@@ -109,13 +109,15 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         repeats=config.probes.repeats,
         seed=config.seed,
         workers=workers,
+        memory=memory,
         checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
-    final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed)
-    holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
+    final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed, memory=memory)
+    held = config.images.holdout > 0
+    holdout = holdout_json(*ask_holdout(final, store, split, memory=memory), sweep) if held else None
     results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
-    results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, progress=progress)
+    results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, memory=memory, progress=progress)
     results["shortcuts"] = shortcuts_of(table, sweep, workers=workers, progress=progress)
     results["audit"] = audited
     reviews = review_of(sweep)
@@ -159,7 +161,7 @@ def _check_widths(
         space,
         concatenate=config.probes.concatenate,
         served=True,
-        memory=MEMORY,
+        memory=memory_bytes(config.probes.memory),
     )
 
 

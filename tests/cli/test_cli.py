@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 from tfcells.cli.main import build_parser, main
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import read_split
+from tfcells.probes.views import views
 
 CONFIG = """
 images: {{root: {root}, folds: 3}}
@@ -338,6 +340,56 @@ def test_repeats_are_joined_in_the_table_and_compared_with_the_baselines(
     difference = joined["minus_baselines"][0]["difference"]["value"]
     assert f"nested minus colour · knn, mean of 2 dealings: {100 * difference:+.1f} points of balanced" in said
     assert "p < 0.001 with all baselines counted" in said
+
+
+def test_the_memory_that_is_allowed_reaches_whatever_is_fitted(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[int]] = {"nested": set(), "refit": set()}
+    for name, found in seen.items():
+
+        def spy(*features: Any, found: set[int] = found, **how: Any) -> Any:
+            found.add(how["memory"])
+            return views(*features, **how)
+
+        monkeypatch.setattr(f"tfcells.probes.{name}.views", spy)
+    store = make_store(groups=[f"patient {row // 2}" for row in range(120)])
+    words = ["probe", str(store.path), "--out", str(tmp_path / "p"), "--probes", "knn", "--workers", "1"]
+    assert main([*words, "--folds", "3", "--memory", "0.5"]) == 0
+    assert seen == {"nested": {2**29}, "refit": {2**29}}
+    results = json.loads((tmp_path / "p" / "results.json").read_text())
+    assert results["leak_tax"]["tax"] and results["learning_curve"]
+
+
+def test_a_layer_that_the_memory_does_not_hold_is_refused_with_the_option_that_raises_it(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(make_store(widths=(6, 4000)).path), "--out", str(tmp_path / "p"), "--probes", "knn"]
+    assert main([*words, "--workers", "1", "--memory", "0.0003"]) == 2
+    assert "Use fewer images, or allow 0.01 GiB: `probes.memory` of a config, `tfcells probe --memory`; in Python" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--workers", "1", "--memory", "0"]) == 2
+    assert "A memory limit of 0 GiB was given. Expected a number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_memory_limit_that_cannot_be_stops_a_study_before_anything_is_read(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(write_config()), "--probes.memory=-1", "--out", str(tmp_path / "run")]) == 2
+    assert "A memory limit of -1 GiB was given. Expected a number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_layers_that_the_memory_does_not_hold_stop_a_study_before_anything_is_extracted(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(write_config()), "--probes.memory", "0.00001", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "10,737 bytes of memory were allowed. One Gram matrix of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_probe_does_not_write_over_a_study(

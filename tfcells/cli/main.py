@@ -144,6 +144,13 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--workers", type=int, default=-1, help="processes; default: one per core")
+    verb.add_argument(
+        "--memory",
+        type=float,
+        default=1.5,
+        metavar="GIB",
+        help="for features or matrices in each process (default: 1.5); no number depends on it",
+    )
 
 
 def _map(verb: argparse.ArgumentParser) -> None:

@@ -200,6 +200,7 @@ def extract(options: Options, _: Overrides) -> int:
 
 def probe(options: Options, _: Overrides) -> int:
     """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
+    from tfcells.probes.memory import memory_bytes
     from tfcells.probes.reading import Space
     from tfcells.steps.probe import probe_store
     from tfcells.steps.results import exit_code
@@ -220,6 +221,7 @@ def probe(options: Options, _: Overrides) -> int:
         repeats=options.repeats,
         seed=options.seed,
         workers=options.workers,
+        memory=memory_bytes(options.memory),
         progress=progress_bars(quiet=options.quiet),
     )
     if options.json:

@@ -13,6 +13,7 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_groups
 from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows, write_split
 from tfcells.images.table import joined_groups
+from tfcells.probes.nested import MEMORY
 from tfcells.probes.predictions import write_predictions
 from tfcells.probes.reading import Space
 from tfcells.probes.review import review_json, write_review
@@ -36,6 +37,7 @@ def probe_store(
     repeats: int = 1,
     seed: int = 0,
     workers: int = -1,
+    memory: int = MEMORY,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Cross-validate every tap of a store.
@@ -52,6 +54,7 @@ def probe_store(
         repeats: How often the nested choice is made.
         seed: Of a split that is made, and of whatever probes draw.
         workers: Processes; -1 for one per core.
+        memory: Bytes for features or matrices in each process; no number depends on it.
         progress: Told how far it is.
 
     Returns:
@@ -72,13 +75,14 @@ def probe_store(
         repeats=repeats,
         seed=seed,
         workers=worker_count(workers),
+        memory=memory,
         checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
     reviews = review_of(sweep)
     results = {
         **probe_json(store, split, sweep, seed=seed),
-        **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), progress=progress),
+        **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), memory=memory, progress=progress),
         "review": review_json(reviews),
     }
     out.mkdir(parents=True, exist_ok=True)
