@@ -131,8 +131,8 @@ def test_features_that_images_outnumber_may_exceed_the_limit_but_not_the_machine
     words = (
         rf"^late: 90 images of 80 features take {needed:,} bytes that a fold has to hold\. This machine has "
         rf"{needed - 1:,}, and {needed - 1:,} are allowed\. Pool the layer or leave it out, use fewer images or a "
-        r"machine with more memory; or let this one swap, and allow 0\.01 GiB: `probes\.memory` of a config, `tfcells probe "
-        r"--memory`; in Python `memory`, in bytes\.$"
+        r"machine with more memory; or let this one swap, and allow 0\.01 GiB: `probes\.memory` of a config, `tfcells "
+        r"probe --memory`; in Python `memory`, in bytes\.$"
     )
     with pytest.raises(RequestError, match=words):
         check({"late": 80}, memory=needed - 1, **asked)

@@ -138,9 +138,12 @@ def leak_tax(
     hits = np.zeros((len(dealings), len(labels)))
     progress("leak tax", 0, len(refits))
     answers = predict_each(source, refits, inner_folds=inner_folds, workers=workers, memory=memory)
-    for done, (refit, said) in enumerate(zip(refits, answers, strict=True)):
-        hits[done // folds, refit.asked] = said == labels[refit.asked]
-        progress("leak tax", done + 1, len(refits))
+    try:
+        for done, (refit, said) in enumerate(zip(refits, answers, strict=True)):
+            hits[done // folds, refit.asked] = said == labels[refit.asked]
+            progress("leak tax", done + 1, len(refits))
+    except RequestError as refused:  # of these dealings, not of the sweep's: no leak tax, but a study
+        return replace(leak, reason=f"folds that were dealt for it could not be probed: {refused}")
     random, grouped = hits[::2], hits[1::2]
     per_repeat = (random - grouped).mean(axis=1)
     return replace(

@@ -2,7 +2,8 @@
 
 One dealing leaves its own luck in the number: which groups lie in a fold decides what is chosen there and learned for
 it. The mean over dealings has less of that luck, and says how much is left. It does not make images more: what the
-sample of groups leaves open stays open however often it is dealt.
+sample of groups leaves open stays open however often it is dealt. The first dealing is the split's; other
+dealings are random and ignore what the folds of a split file mean: where each is a site, the mean is not of new sites.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,10 @@ from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
 from tfcells.stats.metrics import balanced_accuracy, confusion_by_group, macro_f1
 from tfcells.stats.paired import PairedTest, corrected_resampled_t
 
-METHOD: Final = "mean over dealings; Wilson's interval over groups, joined in quadrature with t over dealings"
+METHOD: Final = (
+    "mean over dealings; Wilson's interval over groups, joined in quadrature with t over dealings; dealings beyond the "
+    "first ignore what the folds of a split file mean"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
