@@ -45,7 +45,8 @@ def test_a_sweep_is_refused_exactly_where_calibration_folds_would_lose_a_class()
         words = (
             rf"^Every group of class '[a-h]' in the training rows of fold {folds_that_lose_a_class(rows)[0]} came into "
             r"one inner fold, since groups hold other classes too: svm could not be calibrated on groups that it did "
-            r"not learn from\. Choose another seed or other numbers of folds, add images of '[a-h]', or leave svm out\.$"
+            r"not learn from\. Choose another seed or other numbers of folds, add images of '[a-h]', or leave "
+            r"svm out\.$"
         )
         with pytest.raises(RequestError, match=words):
             deal_outer_folds(rows, NAMES, space=SVM)

@@ -7,7 +7,7 @@ dealings are random and ignore what the folds of a split file mean: where each i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -156,4 +156,4 @@ def _by_fold(hits: Hits, others: Hits, rows: SweepRows) -> Float64[np.ndarray, "
 def _within(test: PairedTest) -> PairedTest:
     """The test with its interval cut off where no difference of shares can be."""
     found = test.difference
-    return PairedTest(Interval(found.value, max(found.low, -1.0), min(found.high, 1.0)), test.p_value, test.method)
+    return replace(test, difference=Interval(found.value, max(found.low, -1.0), min(found.high, 1.0)))
