@@ -58,6 +58,7 @@ def test_every_promised_file_is_there(study: Study) -> None:
         "predictions.csv",
         "review.csv",
         "split.csv",
+        "split.json",
         "audit/audit.json",
         "audit/groups.csv",
         "audit/pairs.csv",

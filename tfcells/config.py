@@ -69,6 +69,8 @@ class ProbesConfig:
         repeats: How often the nested choice is made, each time on other outer folds; joined to one estimate.
         concatenate: Whether all taps side by side are a candidate.
         workers: Processes; -1 for one per core. Results do not depend on it.
+        memory: GiB for features or matrices in each process; what needs more is refused before it is read. Results
+            do not depend on it.
     """
 
     kinds: tuple[str, ...] = ("logistic", "knn", "svm", "tree")
@@ -79,6 +81,7 @@ class ProbesConfig:
     repeats: int = 1
     concatenate: bool = True
     workers: int = -1
+    memory: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)

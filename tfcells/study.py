@@ -12,12 +12,12 @@ from tfcells.features.extract import extract
 from tfcells.features.store import FeatureStore, known_files
 from tfcells.images.readers import read_images
 from tfcells.images.sources import PixelSource
-from tfcells.images.splits import Split, split_table, write_split
+from tfcells.images.splits import Split, split_table
 from tfcells.images.table import ImageTable
 from tfcells.maps.reduce import check_perplexity
 from tfcells.probes.final import FinalProbe, ask_holdout, fit_final
 from tfcells.probes.limits import check_readings
-from tfcells.probes.nested import MEMORY
+from tfcells.probes.memory import memory_bytes
 from tfcells.probes.predictions import prediction_columns, write_predictions
 from tfcells.probes.reading import Space
 from tfcells.probes.review import ReviewList, review_json, write_review
@@ -32,6 +32,7 @@ from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail,
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
 from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
+from tfcells.steps.split import write_split_files
 from tfcells.steps.trust import review_of, shortcuts_of, trust_json
 
 _log = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ class Study:
     """A finished study.
 
     Attributes:
-        out: Its folder: `report.html`, `results.json`, `predictions.csv`, `review.csv`, `split.csv`, `audit/`,
-            `features/`, `maps/`, `projector/`, `export/`.
+        out: Its folder: `report.html`, `results.json`, `predictions.csv`, `review.csv`, `split.csv`, `split.json`,
+            `audit/`, `features/`, `maps/`, `projector/`, `export/`.
         results: What `results.json` holds.
     """
 
@@ -71,7 +72,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     """
     out = Path(out)
     check_out(out)
-    space = space_of(config)
+    space, memory = space_of(config), memory_bytes(config.probes.memory)
     check_perplexity(config.maps.perplexity)
     check_max_rows(config.maps.max_rows)
     check_thumbnail(config.maps.thumbnail)
@@ -111,13 +112,15 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         repeats=config.probes.repeats,
         seed=config.seed,
         workers=workers,
+        memory=memory,
         checkpoints=out / CHECKPOINTS,
         progress=progress,
     )
-    final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed)
-    holdout = holdout_json(*ask_holdout(final, store, split), sweep) if config.images.holdout else None
+    final = fit_final(store, split, sweep.best.reading, space=space, seed=config.seed, memory=memory)
+    held = config.images.holdout > 0
+    holdout = holdout_json(*ask_holdout(final, store, split, memory=memory), sweep) if held else None
     results = study_json(config, store=store, split=split, sweep=sweep, holdout=holdout)
-    results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, progress=progress)
+    results |= trust_json(store, split, sweep, seed=config.seed, workers=workers, memory=memory, progress=progress)
     results["shortcuts"] = shortcuts_of(table, sweep, workers=workers, progress=progress)
     results["audit"] = audited
     reviews = review_of(sweep)
@@ -144,7 +147,7 @@ def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:
     """A split, after a look at all that decides without features whether it can be probed."""
     split = split_table(table, folds=config.images.folds, holdout=config.images.holdout, seed=config.seed)
     _, class_names, _, rows = rows_marked(table, split, seed=config.seed)
-    deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats)
+    deal_outer_folds(rows, class_names, space=space, repeats=config.probes.repeats, served=True)
     for difference in split.unlike_asked:
         _log.warning("%s", difference)
     return split
@@ -161,7 +164,7 @@ def _check_widths(
         space,
         concatenate=config.probes.concatenate,
         served=True,
-        memory=MEMORY,
+        memory=memory_bytes(config.probes.memory),
     )
 
 
@@ -183,7 +186,7 @@ def _write(
     """All files together, at the end: a run that was stopped leaves those of the one before."""
     hits, misses = choose_examples(sweep, source)
     results["examples"] = examples_json(hits, misses)
-    write_split(split, out / "split.csv")
+    write_split_files(split, out)
     write_predictions(sweep, out / "predictions.csv")
     write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)

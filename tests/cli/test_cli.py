@@ -10,13 +10,18 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tfcells.cli.main import build_parser, main
+from tfcells.cli.show import print_scores
+from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import read_split
+from tfcells.probes.views import views
+from tfcells.steps.probe import probe_store
 
 CONFIG = """
 images: {{root: {root}, folds: 3}}
@@ -214,11 +219,15 @@ def test_probe_writes_results_and_prints_a_table(
     store = make_store()
     assert main(["probe", str(store.path), "--out", str(tmp_path / "p"), "--probes", "logistic", "--workers", "1"]) == 0
     assert "best" in capsys.readouterr().out
-    assert json.loads((tmp_path / "p" / "results.json").read_text())["best"]["probe"] == "logistic"
+    first = json.loads((tmp_path / "p" / "results.json").read_text())
+    assert first["best"]["probe"] == "logistic"
+    facts = json.loads((tmp_path / "p" / "split.json").read_text())
+    assert (facts["seed"], facts["digest"]) == (0, first["split"]["digest"])
     again = ["probe", str(store.path), "--out", str(tmp_path / "q"), "--probes", "logistic", "--workers", "1"]
     assert main([*again, "--split", str(tmp_path / "p" / "split.csv"), "--json"]) == 0
-    first = json.loads((tmp_path / "p" / "results.json").read_text())
-    assert json.loads(capsys.readouterr().out)["best"] == first["best"]
+    again_said = json.loads(capsys.readouterr().out)
+    assert (again_said["best"], again_said["split"]["seed"]) == (first["best"], 0)
+    assert json.loads((tmp_path / "q" / "split.json").read_text()) == facts
 
 
 def test_an_audit_finds_copies_and_contradictions_and_a_split_keeps_them_together(
@@ -340,6 +349,113 @@ def test_repeats_are_joined_in_the_table_and_compared_with_the_baselines(
     difference = joined["minus_baselines"][0]["difference"]["value"]
     assert f"nested minus colour · knn, mean of 2 dealings: {100 * difference:+.1f} points of balanced" in said
     assert "p < 0.001 with all baselines counted" in said
+
+
+def test_a_difference_that_is_equal_everywhere_is_said_to_be_undecided(capsys: pytest.CaptureFixture[str]) -> None:
+    against = {
+        "taps": ["colour"],
+        "scaler": "standard",
+        "reduction": "none",
+        "probe": "knn",
+        "difference": {"value": 0.5, "low": -1.0, "high": 1.0},
+        "p_adjusted": 1.0,
+    }
+    scores = {name: {"value": 1.0, "low": 0.9, "high": 1.0} for name in ("balanced_accuracy", "accuracy", "macro_f1")}
+    nested = {**scores, "inner_best": 1.0, "optimism": 0.0}
+    for undecided in (True, False):
+        joined = {**nested, "dealings": 2, "minus_baselines": [{**against, "undecided": undecided}]}
+        print_scores({"probes": [], "baselines": [], "selection": {**nested, "joined": joined}})
+    said, usual = (line for line in capsys.readouterr().out.splitlines() if line.startswith("nested minus"))
+    assert said.endswith("+50.0 points of balanced accuracy (-100.0 to +100.0), undecided: the dealings do not differ")
+    assert usual.endswith("p 1.000 with all baselines counted")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--folds", "9"], "--folds 9 and --split split.csv were given, which says groups and folds too. Give one of"),
+        (["--repeats", "0"], "0 repeats were asked for"),
+    ],
+)
+def test_what_a_split_file_says_cannot_be_asked_for_beside_it(
+    make_store: Callable[..., FeatureStore],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: list[str],
+    said: str,
+) -> None:
+    store = make_store()
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{id},train,{row % 3},{id}" for row, id in enumerate(store.rows.ids)]
+    Path("split.csv").write_text("\n".join(["id,split,fold,group", *rows]) + "\n")
+    assert main(["probe", str(store.path), "--out", "p", "--split", "split.csv", *option]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("p").exists()
+
+
+def test_groups_beside_a_split_file_are_refused_in_python_too(
+    make_store: Callable[..., FeatureStore], tmp_path: Path
+) -> None:
+    words = r"^--groups g\.csv and --split s\.csv were given, which says groups and folds too\. Give one of them\.$"
+    with pytest.raises(RequestError, match=words):
+        probe_store(make_store(), out=tmp_path / "p", split_file="s.csv", groups_file="g.csv")
+
+
+def test_help_says_what_other_dealings_ignore(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"])
+    assert "other dealings ignore what the folds of --split mean" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_memory_that_is_allowed_reaches_whatever_is_fitted(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, set[int]] = {"nested": set(), "refit": set()}
+    for name, found in seen.items():
+
+        def spy(*features: Any, found: set[int] = found, **how: Any) -> Any:
+            found.add(how["memory"])
+            return views(*features, **how)
+
+        monkeypatch.setattr(f"tfcells.probes.{name}.views", spy)
+    store = make_store(groups=[f"patient {row // 2}" for row in range(120)])
+    words = ["probe", str(store.path), "--out", str(tmp_path / "p"), "--probes", "knn", "--workers", "1"]
+    assert main([*words, "--folds", "3", "--memory", "0.5"]) == 0
+    assert seen == {"nested": {2**29}, "refit": {2**29}}
+    results = json.loads((tmp_path / "p" / "results.json").read_text())
+    assert results["leak_tax"]["tax"] and results["learning_curve"]
+
+
+def test_a_layer_that_the_memory_does_not_hold_is_refused_with_the_option_that_raises_it(
+    make_store: Callable[..., FeatureStore], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["probe", str(make_store(widths=(6, 4000)).path), "--out", str(tmp_path / "p"), "--probes", "knn"]
+    assert main([*words, "--workers", "1", "--memory", "0.0003"]) == 2
+    assert "Use fewer images, or allow 0.01 GiB: `probes.memory` of a config, `tfcells probe --memory`; in Python" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--workers", "1", "--memory", "0"]) == 2
+    assert "A memory limit of 0 GiB was given. Expected a number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_memory_limit_that_cannot_be_stops_a_study_before_anything_is_read(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", str(write_config()), "--probes.memory=-1", "--out", str(tmp_path / "run")]) == 2
+    assert "A memory limit of -1 GiB was given. Expected a number above 0" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_layers_that_the_memory_does_not_hold_stop_a_study_before_anything_is_extracted(
+    tmp_path: Path, write_config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", str(write_config()), "--probes.memory", "0.00001", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "10,737 bytes of memory were allowed. One Gram matrix of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_probe_does_not_write_over_a_study(

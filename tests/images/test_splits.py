@@ -399,6 +399,30 @@ def test_a_split_made_by_hand_needs_no_groups_and_may_leave_rows_out(tmp_path):
     assert split.folds.tolist() == [0, 1, -1, -1, -1]
 
 
+def test_a_row_without_a_group_is_in_no_group_of_that_name(tmp_path):
+    text = "id,split,fold,group\nb,train,0,a\na,train,1,\na (alone),train,2,\nc,train,0,a (alone) (alone)\nd,train,1,\n"
+    split = read(tmp_path, text)
+    assert split.groups == ("a", "a (alone) (alone) (alone)", "a (alone)", "a (alone) (alone)", "d")
+    write_split(split, tmp_path / "again.csv")
+    again = read_split(tmp_path / "again.csv")
+    assert (again.groups, again.digest) == (split.groups, split.digest)
+
+
+cells_of_groups = st.sampled_from(["", "", "a", "b", "a (alone)", "b (alone)", "a (alone) (alone)"])
+
+
+@given(cells=st.lists(cells_of_groups, min_size=1, max_size=8))
+@QUIET
+def test_rows_share_a_group_only_where_the_file_says_so(tmp_path, cells):
+    ids = ["a", "b", "a (alone)", "b (alone)", "a (alone) (alone)", "c", "d", "e"][: len(cells)]
+    rows = "".join(f"{id},train,0,{cell}\n" for id, cell in zip(ids, cells, strict=True))
+    groups = read(tmp_path, "id,split,fold,group\n" + rows).groups
+    for row, cell in enumerate(cells):
+        others = [other for other in range(len(cells)) if groups[other] == groups[row]]
+        assert others == ([other for other in range(len(cells)) if cells[other] == cell] if cell else [row])
+        assert not cell or groups[row] == cell
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

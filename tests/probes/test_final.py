@@ -199,7 +199,9 @@ def test_a_probe_that_has_to_hold_features_that_do_not_fit_is_refused_before_any
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups)
     monkeypatch.setattr("tfcells.probes.gram.columns.StackedRows.columns", lambda *columns: pytest.fail("it was read"))
     words = rf"60 images of 100 features take {takes:,} bytes that {kind} has to hold; {takes - 1:,} are allowed\. Put "
-    with pytest.raises(RequestError, match=words + rf"a reduction such as pca:0\.8 before it, .*or leave {kind} out"):
+    with pytest.raises(
+        RequestError, match=words + rf"a reduction such as pca:0\.8 before it, .*leave {kind} out, or allow"
+    ):
         fit_final(store, split, reading(kind, "late"), memory=takes - 1)
 
 
@@ -213,9 +215,9 @@ def test_rows_are_asked_in_blocks_that_fit(store, split, monkeypatch):
     final = fit_final(store, split, reading("svm", "late", "early"), space=PLAIN)
     whole = final.probabilities(store, np.arange(150)[::-1])
     asked = []
-    monkeypatch.setattr(final_module, "MEMORY", 8 * 4 * 16 * 40)
     monkeypatch.setattr(final_module, "tap_rows", lambda *how: asked.append(len(how[2])) or tap_rows(*how))
-    np.testing.assert_allclose(final.probabilities(store, np.arange(150)[::-1]), whole, atol=1e-12)
+    little = final.probabilities(store, np.arange(150)[::-1], memory=8 * 4 * 16 * 40)
+    np.testing.assert_allclose(little, whole, atol=1e-12)
     assert asked == [40, 40, 40, 30]
 
 

@@ -11,7 +11,7 @@ from tfcells.probes.candidates import Candidate, score
 from tfcells.probes.crossval import SweepRows, out_of_fold
 from tfcells.probes.nested import FoldAnswers
 from tfcells.probes.reading import Space
-from tfcells.probes.repeats import join_repeats
+from tfcells.probes.repeats import METHOD, join_repeats
 from tfcells.probes.selection import select
 from tfcells.probes.sweep import probe_layers
 from tfcells.stats.corrections import holm
@@ -79,6 +79,17 @@ def test_the_comparison_is_the_corrected_test_of_differences_in_balanced_accurac
     assert [entry.p_adjusted for entry in found] == pytest.approx(
         holm(np.array([entry.test.p_value for entry in found])).tolist()
     )
+
+
+def test_a_gain_that_is_the_same_in_every_fold_is_undecided():
+    generator = np.random.default_rng(0)
+    dealings = dealt(generator, rows=60, groups=60)
+    selections = [chosen(generator, rows, worth=[1.0]) for rows in dealings]
+    baselines = [[guessing(generator, rows, right) for right in (0.0, 0.7)] for rows in dealings]
+    never, sometimes = join_repeats(selections, dealings, baselines).against
+    assert (never.test.undecided, sometimes.test.undecided) == (True, False)
+    assert (never.test.difference.value, never.test.p_value, never.p_adjusted) == (1.0, 1.0, 1.0)
+    assert METHOD.endswith("dealings beyond the first ignore what the folds of a split file mean")
 
 
 def parts_of(selection, baseline, rows):

@@ -169,17 +169,25 @@ def _probe(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--probes", default="logistic,knn,svm,tree", metavar="A,B")
     verb.add_argument("--scalers", default="standard", metavar="A,B", help="none, minmax, standard")
     verb.add_argument("--reductions", default="none", metavar="A,B", help="none, pca:SHARE, pca:NUMBER")
-    verb.add_argument("--folds", type=int, default=5, help="outer folds, of a split that is made")
+    verb.add_argument("--folds", type=int, help="outer folds, of a split that is made (default: 5); not with --split")
     verb.add_argument("--inner-folds", type=int, default=3, help="folds that choose parameters; 0 chooses nothing")
     verb.add_argument(
         "--repeats",
         type=int,
         default=1,
-        help="dealings of the outer folds; their mean has an interval that holds the luck of the dealing",
+        help="dealings of the outer folds; their mean has an interval that holds the luck of the dealing; other "
+        "dealings ignore what the folds of --split mean",
     )
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--workers", type=int, default=-1, help="processes; default: one per core")
     _add_cluster(verb)
+    verb.add_argument(
+        "--memory",
+        type=float,
+        default=1.5,
+        metavar="GIB",
+        help="for features or matrices in each process (default: 1.5); no number depends on it",
+    )
 
 
 def _map(verb: argparse.ArgumentParser) -> None:

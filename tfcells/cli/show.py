@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
-from tfcells.report.words import read_by, title_of
+from tfcells.report.words import UNDECIDED, read_by, title_of
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -56,10 +56,11 @@ def print_scores(results: Mapping[str, Any]) -> None:
     print_table(header, rows, numbers=(2, 3, 4, 5, 6))
     for entry in joined["minus_baselines"]:
         value, low, high = (100 * entry["difference"][key] for key in ("value", "low", "high"))
-        p_value = f"{entry['p_adjusted']:.3f}" if entry["p_adjusted"] >= 0.001 else "< 0.001"
+        p_value = f"p {entry['p_adjusted']:.3f}" if entry["p_adjusted"] >= 0.001 else "p < 0.001"
+        chance = UNDECIDED if entry["undecided"] else f"{p_value} with all baselines counted"
         print(
             f"nested minus {title_of(entry)}, mean of {joined['dealings']} dealings: {value:+.1f} points of balanced "
-            f"accuracy ({low:+.1f} to {high:+.1f}), p {p_value} with all baselines counted"
+            f"accuracy ({low:+.1f} to {high:+.1f}), {chance}"
         )
     _print_trust(results)
 

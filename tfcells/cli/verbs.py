@@ -297,6 +297,7 @@ def bench(options: Options, _: Overrides) -> int:
 def probe(options: Options, _: Overrides) -> int:
     """`tfcells probe STORE`: exit code 1 if some image or class was left out."""
     from tfcells.features.cluster import Cluster
+    from tfcells.probes.memory import memory_bytes
     from tfcells.probes.reading import Space
     from tfcells.steps.probe import probe_store
     from tfcells.steps.results import exit_code
@@ -318,6 +319,7 @@ def probe(options: Options, _: Overrides) -> int:
         seed=options.seed,
         workers=options.workers,
         cluster=Cluster(options.cluster, options.workers if options.workers > 0 else None) if options.cluster else None,
+        memory=memory_bytes(options.memory),
         progress=progress_bars(quiet=options.quiet),
     )
     if options.json:

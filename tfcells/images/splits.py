@@ -310,7 +310,8 @@ def read_split(path: Path) -> Split:
     """Read what `write_split` wrote, or a table made by hand with the columns `id,split,fold,group`.
 
     `split` is `train`, `holdout`, `validation`, or `left_out` or nothing for rows that are left out; `fold` is a number
-    from 0 for `train` rows; `group` may be missing, then every row is its own. Seed and shares that were asked for are
+    from 0 for `train` rows; `group` may be missing or blank, then a row is its own group, called like its id unless a
+    group of others is called so. Seed and shares that were asked for are
     those of a file beside it of the same name that ends in `.json`, if it is of this very split.
 
     Raises:
@@ -344,12 +345,27 @@ def read_split(path: Path) -> Split:
         ids=tuple(row["id"] for row in rows),
         parts=tuple(row["split"] if row["split"] in _PARTS else LEFT_OUT for row in rows),
         folds=np.array(folds, dtype=np.int64),
-        groups=tuple(row.get("group") or row["id"] for row in rows),
+        groups=_group_names(rows),
         seed=None,
         left_out={},
     )
     _check_groups(split, str(path))
     return _with_facts(split, path.with_suffix(".json"))
+
+
+def _group_names(rows: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Group name per row; a row without one never gets that of another group."""
+    named = {row.get("group") or "" for row in rows}
+    taken = named | {row["id"] for row in rows}
+    names = []
+    for row in rows:
+        name = row.get("group") or row["id"]
+        if not row.get("group") and name in named:
+            while name in taken:
+                name += " (alone)"
+            taken.add(name)
+        names.append(name)
+    return tuple(names)
 
 
 def _with_facts(split: Split, path: Path) -> Split:

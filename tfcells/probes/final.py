@@ -47,10 +47,16 @@ class FinalProbe:
         """Keys of the features, in column order."""
         return self.reading.taps
 
-    def probabilities(self, store: FeatureStore, rows: np.ndarray) -> Probabilities:
-        """Class probabilities of rows of a store, float64 of shape (len(rows), classes); read in blocks of rows."""
+    def probabilities(self, store: FeatureStore, rows: np.ndarray, *, memory: int = MEMORY) -> Probabilities:
+        """Class probabilities of rows of a store, float64 of shape (len(rows), classes).
+
+        Args:
+            store: Features.
+            rows: Numbers of rows.
+            memory: Bytes for a block of rows and what is made of it.
+        """
         width = sum(layer.shape[1] for layer in (stored_columns(store, tap) for tap in self.taps))
-        step = max(1, MEMORY // (_COPIES * 8 * width))
+        step = max(1, memory // (_COPIES * 8 * width))
         told = np.zeros((len(rows), len(self.class_names)))
         for start in range(0, len(rows), step):
             vectors = tap_rows(store, self.taps, rows[start : start + step])
@@ -121,11 +127,13 @@ def refit(
     return fit_final(store, split, reading, space=space, seed=seed, memory=memory)
 
 
-def ask_holdout(final: FinalProbe, store: FeatureStore, split: Split) -> tuple[OutOfFold, SweepRows]:
-    """Ask a fitted probe about the rows that are marked `holdout`.
+def ask_holdout(
+    final: FinalProbe, store: FeatureStore, split: Split, *, memory: int = MEMORY
+) -> tuple[OutOfFold, SweepRows]:
+    """Ask a fitted probe about the rows that are marked `holdout`, within so many bytes for features.
 
     Raises:
         EmptyDataError: If there is none.
     """
     _, _, used, rows = rows_in_use(store, split, part=HOLDOUT)
-    return out_of_fold(final.probabilities(store, used), rows.labels), rows
+    return out_of_fold(final.probabilities(store, used, memory=memory), rows.labels), rows

@@ -10,6 +10,7 @@ from tfcells.errors import RequestError
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource, as_columns
+from tfcells.probes.nested import MEMORY
 from tfcells.probes.reading import Reading
 from tfcells.probes.refit import Refit, predict_each
 from tfcells.probes.summary import interval_json
@@ -31,6 +32,7 @@ def learning_json(
     *,
     inner_folds: int = INNER_FOLDS,
     workers: int = 1,
+    memory: int = MEMORY,
     progress: Progress = silent,
 ) -> dict[str, Any] | None:
     """Fit the reading on parts of each fold's training rows, ask it about the fold, and extend the curve.
@@ -46,6 +48,7 @@ def learning_json(
         parameters: Of the probe, as chosen in each fold.
         inner_folds: For the calibration of probes that answer with decision values.
         workers: Processes; the answer does not depend on them.
+        memory: Bytes for features or matrices in each process.
         progress: Told how far it is.
 
     Returns:
@@ -61,7 +64,9 @@ def learning_json(
         sizes = np.geomspace(share * smallest, smallest, SIZES)
         refits = _refits(rows, reading, parameters, sizes)
         if refits is not None:
-            answers = predict_each(as_columns(features), refits, inner_folds=inner_folds, workers=workers)
+            answers = predict_each(
+                as_columns(features), refits, inner_folds=inner_folds, workers=workers, memory=memory
+            )
             found = _accuracies(refits, answers, len(rows.fold_numbers), progress)
         if found is not None:
             break

@@ -11,6 +11,7 @@ from tfcells.images.splits import assign_parts
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, Parameters
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource, as_columns
+from tfcells.probes.nested import MEMORY
 from tfcells.probes.reading import Reading
 from tfcells.probes.refit import Refit, predict_each
 from tfcells.probes.summary import interval_json
@@ -69,6 +70,7 @@ def leak_tax(
     inner_folds: int = INNER_FOLDS,
     seed: int = 0,
     workers: int = 1,
+    memory: int = MEMORY,
     progress: Progress = silent,
 ) -> LeakTax:
     """Cross-validate one reading under random stratified folds and under grouped ones, and compare.
@@ -95,6 +97,7 @@ def leak_tax(
         inner_folds: For the calibration of probes that answer with decision values.
         seed: Of the dealings, the probe and the resampling.
         workers: Processes; the answer does not depend on them.
+        memory: Bytes for features or matrices in each process.
         progress: Told how far it is.
 
     Raises:
@@ -145,10 +148,13 @@ def leak_tax(
     ]
     hits = np.zeros((len(dealings), len(labels)))
     progress("leak tax", 0, len(refits))
-    answers = predict_each(source, refits, inner_folds=inner_folds, workers=workers)
-    for done, (refit, said) in enumerate(zip(refits, answers, strict=True)):
-        hits[done // folds, refit.asked] = said == labels[refit.asked]
-        progress("leak tax", done + 1, len(refits))
+    answers = predict_each(source, refits, inner_folds=inner_folds, workers=workers, memory=memory)
+    try:
+        for done, (refit, said) in enumerate(zip(refits, answers, strict=True)):
+            hits[done // folds, refit.asked] = said == labels[refit.asked]
+            progress("leak tax", done + 1, len(refits))
+    except RequestError as refused:  # of these dealings, not of the sweep's: no leak tax, but a study
+        return replace(leak, reason=f"folds that were dealt for it could not be probed: {refused}")
     random, grouped = hits[::2], hits[1::2]
     per_repeat = (random - grouped).mean(axis=1)
     return replace(

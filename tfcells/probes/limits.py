@@ -8,7 +8,7 @@ from tfcells.errors import RequestError
 from tfcells.probes.catalog import INNER_FOLDS, PROBES
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.plan import plan_grams
-from tfcells.probes.memory import check_held
+from tfcells.probes.memory import check_held, check_long
 from tfcells.probes.reading import NO_REDUCTION, Reading, Space, components_of
 
 
@@ -39,8 +39,8 @@ def check_readings(
 
     Raises:
         RequestError: If a reduction asks for more components than a training set has; a layer is too wide for a
-            probe that looks at single features, or for one whose export would hold its rows; or images are too many
-            for a wide layer's inner products.
+            probe that looks at single features, or for one whose export would hold its rows; images are too many for
+            a wide layer's inner products; or features that images outnumber exceed the machine.
     """
     fewest = _fewest_rows(dealings, space)
     for taps in tap_sets(tuple(widths), concatenate=concatenate):
@@ -63,6 +63,7 @@ def _check_components(reading: Reading, width: int, rows: int) -> None:
 def check_memory(reading: Reading, *, images: int, width: int, served: bool = False, memory: int) -> None:
     """Refuse what of one reading could not be held; arguments and errors as in `check_readings`."""
     held = served or not PROBES[reading.probe].turnable  # a sweep turns the features of the others
+    check_long(reading, images=images, width=width, memory=memory)
     if held:
         check_held(reading, images=images, width=width, memory=memory)
     if width > images and (PROBES[reading.probe].turnable or reading.reduction != NO_REDUCTION):

@@ -18,14 +18,14 @@ from tfcells.probes.calibration import HeldOut, calibrated
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters, Training
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
-from tfcells.probes.memory import check_held
+from tfcells.probes.memory import check_held, check_long
 from tfcells.probes.paths import Answers, answer_path, predicted_classes
 from tfcells.probes.reading import NO_REDUCTION, Reading, Space, components_of
 from tfcells.probes.views import Family, View, views
 from tfcells.stats.metrics import balanced_accuracy, confusion
 
 MEMORY: Final = 3 * 2**29
-"""Bytes for features or matrices in one process."""
+"""Bytes for features or matrices in one process, where nobody gives another limit; answers do not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +78,7 @@ def answer_fold(
     """
     learning = np.flatnonzero(rows.folds != fold) if fold is not None else np.arange(len(rows.labels))
     asked = np.flatnonzero(rows.folds == fold) if fold is not None else np.arange(0)
+    check_long(readings[0], images=source.shape[0], width=source.shape[1], memory=memory)
     training = rows.training(learning)
     inner = _inner_folds(training, readings, space)
     family = Family(

@@ -13,6 +13,7 @@ from tfcells.probes.calibration import HeldOut, calibrated
 from tfcells.probes.catalog import INNER_FOLDS, PROBES, THREADS, Parameters
 from tfcells.probes.crossval import SweepRows
 from tfcells.probes.gram.columns import ColumnSource
+from tfcells.probes.memory import check_long
 from tfcells.probes.nested import MEMORY
 from tfcells.probes.paths import answer_path, predicted_classes
 from tfcells.probes.reading import NO_REDUCTION, Reading
@@ -48,6 +49,7 @@ class Refit:
         Raises:
             RequestError: If a probe cannot be calibrated, or features have to be held and do not fit.
         """
+        check_long(self.reading, images=source.shape[0], width=source.shape[1], memory=memory)
         kind = PROBES[self.reading.probe]
         training = self.rows.training(self.learning)
         inner = training.calibration_folds(self.reading.probe, inner_folds) if kind.decides else []
@@ -85,9 +87,17 @@ class Refit:
 
 
 def predict_each(
-    source: ColumnSource, refits: Sequence[Refit], *, inner_folds: int = INNER_FOLDS, workers: int = 1
+    source: ColumnSource,
+    refits: Sequence[Refit],
+    *,
+    inner_folds: int = INNER_FOLDS,
+    workers: int = 1,
+    memory: int = MEMORY,
 ) -> Iterator[Labels]:
-    """`Refit.predict` of each, in order, as they come; the answer does not depend on the number of processes."""
-    tasks = (delayed(Refit.predict)(refit, source, inner_folds=inner_folds) for refit in refits)
+    """`Refit.predict` of each, in order, as they come; the answer does not depend on the number of processes.
+
+    The memory is that of one process.
+    """
+    tasks = (delayed(Refit.predict)(refit, source, inner_folds=inner_folds, memory=memory) for refit in refits)
     answers: Any = Parallel(n_jobs=workers, max_nbytes="1M", return_as="generator")(tasks)
     yield from answers

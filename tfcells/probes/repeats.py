@@ -2,11 +2,12 @@
 
 One dealing leaves its own luck in the number: which groups lie in a fold decides what is chosen there and learned for
 it. The mean over dealings has less of that luck, and says how much is left. It does not make images more: what the
-sample of groups leaves open stays open however often it is dealt.
+sample of groups leaves open stays open however often it is dealt. The first dealing is the split's; other
+dealings are random and ignore what the folds of a split file mean: where each is a site, the mean is not of new sites.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,10 @@ from tfcells.stats.intervals import Interval, wilson_clustered, wilson_of_metric
 from tfcells.stats.metrics import balanced_accuracy, confusion_by_group, macro_f1
 from tfcells.stats.paired import PairedTest, corrected_resampled_t
 
-METHOD: Final = "mean over dealings; Wilson's interval over groups, joined in quadrature with t over dealings"
+METHOD: Final = (
+    "mean over dealings; Wilson's interval over groups, joined in quadrature with t over dealings; dealings beyond the "
+    "first ignore what the folds of a split file mean"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,4 +156,4 @@ def _by_fold(hits: Hits, others: Hits, rows: SweepRows) -> Float64[np.ndarray, "
 def _within(test: PairedTest) -> PairedTest:
     """The test with its interval cut off where no difference of shares can be."""
     found = test.difference
-    return PairedTest(Interval(found.value, max(found.low, -1.0), min(found.high, 1.0)), test.p_value, test.method)
+    return replace(test, difference=Interval(found.value, max(found.low, -1.0), min(found.high, 1.0)))

@@ -9,8 +9,9 @@ from tfcells.arrays import Ids, Labels
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import HOLDOUT, TRAIN, Split
-from tfcells.probes.catalog import PROBES
+from tfcells.probes.catalog import INNER_FOLDS, PROBES
 from tfcells.probes.crossval import SweepRows
+from tfcells.probes.reading import Space
 
 
 @runtime_checkable
@@ -87,10 +88,40 @@ def _check_classes(in_use: np.ndarray, learned: np.ndarray, class_names: Sequenc
         )
 
 
-def check_calibration(rows: SweepRows, class_names: Sequence[str], probes: Sequence[str]) -> None:
-    """Raise `RequestError` if a class has too few groups in a fold's training rows for a probe that decides."""
-    deciding = next((probe for probe in probes if PROBES[probe].decides), None)
-    for fold in rows.fold_numbers if deciding else ():
+def check_calibration(rows: SweepRows, class_names: Sequence[str], space: Space, *, served: bool = False) -> None:
+    """Deal the folds on which a probe that decides is calibrated, and look whether every class is learned in each.
+
+    Args:
+        rows: Labels, groups and outer folds.
+        class_names: Names of the classes in use.
+        space: Probes and inner folds.
+        served: Whether a probe is also fitted on all rows.
+
+    Raises:
+        RequestError: If a class is in one group of some training rows, or all of its groups there, which hold other
+            classes too, came into one inner fold.
+    """
+    deciding = next((probe for probe in space.probes if PROBES[probe].decides), None)
+    if deciding is None:
+        return
+    _check_groups_of_classes(rows, class_names, deciding)
+    for fold in [*rows.fold_numbers, *([None] if served else [])]:
+        learning = np.arange(len(rows.labels)) if fold is None else np.flatnonzero(rows.folds != fold)
+        training = rows.training(learning)
+        for kept, _ in training.folds(space.inner_folds or INNER_FOLDS):
+            lost = np.setdiff1d(training.labels, training.labels[kept])
+            if len(lost):
+                where = "all training rows" if fold is None else f"the training rows of fold {fold}"
+                name = class_names[lost[0]]
+                raise RequestError(
+                    f"Every group of class {name!r} in {where} came into one inner fold, since groups hold other "
+                    f"classes too: {deciding} could not be calibrated on groups that it did not learn from. Choose "
+                    f"another seed or other numbers of folds, add images of {name!r}, or leave {deciding} out."
+                )
+
+
+def _check_groups_of_classes(rows: SweepRows, class_names: Sequence[str], deciding: str) -> None:
+    for fold in rows.fold_numbers:
         learning = rows.folds != fold
         for index, name in enumerate(class_names):
             groups = len(np.unique(rows.groups[learning & (rows.labels == index)]))

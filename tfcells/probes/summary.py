@@ -137,6 +137,7 @@ def _against_json(entry: AgainstBaseline) -> dict[str, Any]:
         "probe": entry.reading.probe,
         **paired_json(entry.test),
         "p_adjusted": entry.p_adjusted,
+        "undecided": entry.test.undecided,
     }
 
 

@@ -106,7 +106,8 @@ def probe_layers(
         space: What is tried; standardised features, no reduction and the default probes where it is missing.
         concatenate: Whether all taps side by side are candidates too.
         repeats: How often the nested choice is made, and the baselines are asked: beyond once, on outer folds dealt
-            anew from `seed` + 1, 2, ... `Sweep.repeated` joins them.
+            anew from `seed` + 1, 2, ... `Sweep.repeated` joins them. The other dealings ignore what the folds of the
+            split mean.
         seed: For whatever probes draw, and for inner folds.
         workers: Processes, or tasks at a time on whatever `joblib.parallel_config` names; the answer does not depend
             on them.
@@ -177,7 +178,9 @@ def probe_layers(
     )
 
 
-def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Space, repeats: int = 1) -> list[SweepRows]:
+def deal_outer_folds(
+    rows: SweepRows, class_names: Sequence[str], *, space: Space, repeats: int = 1, served: bool = False
+) -> list[SweepRows]:
     """The folds of the split, and others dealt anew for each further repeat, after a look whether they can be probed.
 
     No feature is needed for it: a study asks before it extracts any.
@@ -186,11 +189,13 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         rows: Labels, groups and folds.
         class_names: Names of the classes in use.
         space: What is tried.
-        repeats: Dealings in all.
+        repeats: Dealings in all. Beyond the first, groups are dealt at random: what the folds of the split mean
+            (sites, patients) is ignored there.
+        served: Whether the best reading is also fitted on all rows.
 
     Raises:
         RequestError: If `repeats` is below 1, or above without inner folds, a fold leaves fewer than two classes or
-            one group to learn, or a class has too few groups there for a probe that answers with decision values.
+            one group to learn, or a probe that answers with decision values could not be calibrated there.
     """
     if repeats < 1:
         raise RequestError(f"{repeats} repeats were asked for. Expected 1 or more.")
@@ -208,7 +213,7 @@ def deal_outer_folds(rows: SweepRows, class_names: Sequence[str], *, space: Spac
         dealings.append(replace(rows, folds=folds))
     for dealing in dealings:
         check_folds(dealing)
-        check_calibration(dealing, class_names, space.probes)
+        check_calibration(dealing, class_names, space, served=served and dealing is rows)
     return dealings
 
 

@@ -22,7 +22,7 @@ from tfcells.report.figures import (
     plot_roc,
     plot_thresholds,
 )
-from tfcells.report.words import read_by, title_of
+from tfcells.report.words import UNDECIDED, read_by, title_of
 
 _MOSAIC_WIDTH: Final = 1800
 _SHOWN_QUARANTINE: Final = 50
@@ -83,6 +83,7 @@ def write_report(
     text = environment.get_template("page.html.j2").render(
         results=results,
         title_of=title_of,
+        undecided=UNDECIDED,
         verdict=verdict(results),
         warnings=warnings(results),
         figures=_figures(results),

@@ -1,7 +1,10 @@
 """What the entries of `results.json` are called, in the report and on the terminal alike."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+UNDECIDED: Final = "undecided: the dealings do not differ"
+"""In the place of a p-value of differences that are all equal."""
 
 
 def title_of(entry: Mapping[str, Any]) -> str:

@@ -44,11 +44,13 @@ class PairedTest:
         difference: First minus second.
         p_value: Two-sided.
         method: The test's name, for a table's footnote.
+        undecided: Whether nothing can be said of chance, so that p is 1 by convention alone.
     """
 
     difference: Interval
     p_value: float
     method: str
+    undecided: bool = False
 
 
 def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups, *, z: float | None = None) -> PairedTest:
@@ -136,7 +138,7 @@ def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_trai
 
     Nadeau & Bengio (2003), Inference for the generalization error: training sets overlap, so the variance of the
     mean is (1 / splits + n_test / n_train) times the sample variance, with t at splits - 1 degrees of freedom.
-    Differences that are all equal say nothing of their spread: p is 1 and the interval [-1, 1].
+    Differences that are all equal say nothing of their spread: p is 1, the interval [-1, 1] and the test undecided.
 
     Args:
         differences: `(splits,)`, first minus second, e.g. in accuracy on each split's test rows.
@@ -160,7 +162,7 @@ def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_trai
     method = "corrected resampled t test"
     mean = float(differences.mean())
     if np.ptp(differences) < EQUAL:
-        return PairedTest(Interval(mean, -1.0, 1.0), 1.0, f"{method}, undecided: the splits do not differ")
+        return PairedTest(Interval(mean, -1.0, 1.0), 1.0, method, undecided=True)
     error = float(np.sqrt((1 / splits + n_test / n_train) * differences.var(ddof=1)))
     half = error * quantile_of_t(splits - 1)
     p_value = 2 * float(special.stdtr(splits - 1, -abs(mean) / error))

@@ -13,18 +13,23 @@ from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.cluster import Cluster
 from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_groups
-from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows, write_split
+from tfcells.images.splits import LEFT_OUT, Split, read_split, split_rows
 from tfcells.images.table import joined_groups
+from tfcells.probes.nested import MEMORY
 from tfcells.probes.predictions import write_predictions
 from tfcells.probes.reading import Space
 from tfcells.probes.review import review_json, write_review
 from tfcells.probes.sweep import probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.steps.results import probe_json, read_results, write_results
+from tfcells.steps.split import write_split_files
 from tfcells.steps.trust import review_of, trust_json
 
 CHECKPOINTS: Final = "sweep"
 """Folder of finished folds within a run."""
+
+FOLDS: Final = 5
+"""Of a split that is made where no number is asked for."""
 
 
 def probe_store(
@@ -34,40 +39,46 @@ def probe_store(
     split_file: str | Path | None = None,
     groups_file: str | Path | None = None,
     space: Space | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     repeats: int = 1,
     seed: int = 0,
     workers: int = -1,
     cluster: Cluster | None = None,
+    memory: int = MEMORY,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Cross-validate every tap of a store.
 
-    Writes `results.json`, `predictions.csv`, `review.csv` and `split.csv` to `out`.
+    Writes `results.json`, `predictions.csv`, `review.csv`, `split.csv` and `split.json` to `out`.
 
     Args:
         store: Features.
         out: Folder to write to.
-        split_file: A split to use; one is made where there is none.
+        split_file: A split to use, which says groups and folds; one is made where there is none.
         groups_file: Groups to join to those of the store, for a split that is made.
         space: What is tried; see `probe_layers`.
-        folds: Of a split that is made.
-        repeats: How often the nested choice is made.
+        folds: Of a split that is made; 5 by default.
+        repeats: How often the nested choice is made; other dealings ignore what the folds of the file mean.
         seed: Of a split that is made, and of whatever probes draw.
         workers: Processes; -1 for one per core.
         cluster: Ray workers for the sweep instead of processes of this machine; the answer is the same.
+        memory: Bytes for features or matrices in each process; no number depends on it.
         progress: Told how far it is.
 
     Returns:
         What `results.json` holds.
+
+    Raises:
+        RequestError: If a split file comes with groups or a number of folds, or the sweep cannot be made as asked.
     """
+    _check_split_options(split_file, groups_file, folds)
     check_probe_out(Path(out))
     if split_file is not None:
         split = read_split(Path(split_file)).aligned_to(store.rows.ids)
         # Copies of a picture share a group in the store, whoever made the split.
         split = with_reasons(split.with_groups(store.rows.groups, whose=str(split_file)), store)
     else:
-        split = _make_split(store, groups_file, folds=folds, seed=seed)
+        split = _make_split(store, groups_file, folds=FOLDS if folds is None else folds, seed=seed)
     out = Path(out)
     with _workers(workers, cluster) as count:
         sweep = probe_layers(
@@ -77,17 +88,17 @@ def probe_store(
             repeats=repeats,
             seed=seed,
             workers=count,
+            memory=memory,
             checkpoints=out.absolute() / CHECKPOINTS,
             progress=progress,
         )
     reviews = review_of(sweep)
     results = {
         **probe_json(store, split, sweep, seed=seed),
-        **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), progress=progress),
+        **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), memory=memory, progress=progress),
         "review": review_json(reviews),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_split(split, out / "split.csv")
+    write_split_files(split, out)
     write_predictions(sweep, out / "predictions.csv")
     write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)
@@ -101,6 +112,15 @@ def _workers(asked: int, cluster: Cluster | None) -> AbstractContextManager[int]
     from tfcells.features.cluster.tasks import joblib_on
 
     return joblib_on(cluster)
+
+
+def _check_split_options(split_file: object, groups_file: object, folds: int | None) -> None:
+    for option, given in (("--folds", folds), ("--groups", groups_file)):
+        if split_file is not None and given is not None:
+            raise RequestError(
+                f"{option} {given} and --split {split_file} were given, which says groups and folds too. Give "
+                "one of them."
+            )
 
 
 def check_probe_out(out: Path) -> None:

@@ -8,6 +8,7 @@ from tfcells.errors import DamageError, RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.splits import read_split
 from tfcells.probes.final import refit
+from tfcells.probes.memory import memory_bytes
 from tfcells.probes.reading import Reading
 from tfcells.serving.card import CARD, VERSION
 from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export, why_no_export
@@ -49,7 +50,8 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
     best = results["best"]
     reading = Reading(taps=tuple(best["taps"]), scaler=best["scaler"], reduction=best["reduction"], probe=best["probe"])
     parameters = results["export"]["parameters"]
-    final = refit(store, split, reading, parameters, space=space_of(config), seed=config.seed)
+    memory = memory_bytes(config.probes.memory)
+    final = refit(store, split, reading, parameters, space=space_of(config), seed=config.seed, memory=memory)
     chosen = chosen_json(final, seed=config.seed)
     into = Path("saved_models") / config.name if into is None else Path(into)
     if (into / VERSION).exists() and not (into / CARD).is_file():

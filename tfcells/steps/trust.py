@@ -37,13 +37,22 @@ def shortcuts_of(table: ImageTable, sweep: Sweep, *, workers: int, progress: Pro
 
 
 def trust_json(
-    store: FeatureStore, split: Split, sweep: Sweep, *, seed: int, workers: int = 1, progress: Progress = silent
+    store: FeatureStore,
+    split: Split,
+    sweep: Sweep,
+    *,
+    seed: int,
+    workers: int = 1,
+    memory: int = MEMORY,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """`probabilities`, `leak_tax` and `learning_curve` of a sweep's best candidate."""
     _, _, used, _ = rows_in_use(store, split)
     features = tap_columns(store, sweep.best.taps, used)
     inner_folds = sweep.space.inner_folds or INNER_FOLDS
-    leak = _leak_json(features, sweep, inner_folds=inner_folds, seed=seed, workers=workers, progress=progress)
+    leak = _leak_json(
+        features, sweep, inner_folds=inner_folds, seed=seed, workers=workers, memory=memory, progress=progress
+    )
     learning = learning_json(
         features,
         sweep.rows,
@@ -51,6 +60,7 @@ def trust_json(
         sweep.best.parameters,
         inner_folds=inner_folds,
         workers=workers,
+        memory=memory,
         progress=progress,
     )
     return {
@@ -66,7 +76,14 @@ def review_of(sweep: Sweep) -> ReviewList:
 
 
 def _leak_json(
-    features: ColumnSource, sweep: Sweep, *, inner_folds: int, seed: int, workers: int, progress: Progress
+    features: ColumnSource,
+    sweep: Sweep,
+    *,
+    inner_folds: int,
+    seed: int,
+    workers: int,
+    memory: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """The leak tax of the best candidate, or why there is none: it must not end a study whose numbers stand."""
     rows, best = sweep.rows, sweep.best
@@ -83,11 +100,13 @@ def _leak_json(
             reading=best.reading,
             parameters=_usual(best.parameters),
             folds=min(5, fewest),
-            # Each dealing of a layer that is too wide to be held reads it again from disk.
+            # Each dealing of a layer that is usually too wide to be held reads it again from disk. Whatever memory
+            # was allowed here, there are as many: no number depends on it.
             repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
             inner_folds=inner_folds,
             seed=seed,
             workers=workers,
+            memory=memory,
             progress=progress,
         )
     except RequestError as refused:  # e.g. more components than its folds have rows, fewer than those of the sweep

@@ -10,6 +10,7 @@ from tfcells.probes.gram.columns import Block, ColumnSource, Rows, read_block
 from tfcells.probes.gram.components import Choice, Wanted, largest_signs
 from tfcells.probes.gram.eigen import leading_eigenpairs
 from tfcells.probes.gram.pca import FoldPCA, described
+from tfcells.probes.gram.plan import how_to_allow
 from tfcells.probes.gram.scaling import group_rows, learn_scaling, summarise
 from tfcells.progress import Progress
 
@@ -34,8 +35,8 @@ def covariance_pcas(
     needed = 8 * (_COPIES * images * width + 3 * width * width)
     if memory < needed:
         raise RequestError(
-            f"{memory:,} bytes of memory were allowed. {images:,} images of {width:,} columns take {needed:,}. Allow "
-            "that much, or use fewer images."
+            f"{memory:,} bytes of memory were allowed. {images:,} images of {width:,} columns take {needed:,}. Use "
+            f"fewer images, or {how_to_allow(needed)}."
         )
     return _each(read_block(source, 0, width), training_sets, n_components, scaler, progress)
 

@@ -1,5 +1,6 @@
 """How Gram matrices will be computed: method, passes, block width and bytes; decided before anything is read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -13,6 +14,7 @@ from tfcells.probes.gram.scaling import check_scaler
 DEFAULT_MEMORY: Final = 2 * 2**30
 
 _NUMBER: Final = 8  # bytes of a float64
+_GIB: Final = 2**30
 # As read, as float64, scaled for one training set, and rows gathered on the way: four copies at the worst.
 _COPIES: Final = 4
 _NARROWEST: Final = 64  # columns per block; BLAS is slow on narrower ones
@@ -55,6 +57,16 @@ class GramPlan:
         ]
 
 
+def how_to_allow(needed: int) -> str:
+    """What a refusal says of raising the limit.
+
+    Args:
+        needed: Bytes.
+    """
+    gib = math.ceil(100 * needed / _GIB) / 100  # no less than is needed
+    return f"allow {gib:.2f} GiB: `probes.memory` of a config, `tfcells probe --memory`; in Python `memory`, in bytes"
+
+
 def plan_grams(
     images: int,
     columns: int,
@@ -88,7 +100,7 @@ def plan_grams(
     if memory < matrix + narrow:
         raise RequestError(
             f"{memory:,} bytes of memory were allowed. One Gram matrix of {images:,} images and a narrow block of "
-            f"columns take {matrix + narrow:,}. Allow that much, or use fewer images."
+            f"columns take {matrix + narrow:,}. Use fewer images, or {how_to_allow(matrix + narrow)}."
         )
     # Matrices come first, as each pass reads everything; blocks take what is left.
     room = max(1, (memory - min(columns, _EASY) * column) // matrix)
