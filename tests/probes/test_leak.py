@@ -33,6 +33,16 @@ def test_groups_that_share_nothing_cost_nothing():
     assert found.tax.low <= 0 <= found.tax.high
 
 
+def test_dealings_in_which_a_probe_cannot_be_calibrated_measure_nothing_and_say_why():
+    """Each class is two groups: a training set of grouped folds holds one of them."""
+    labels, groups = np.repeat([0, 1], 12), np.repeat(np.arange(4), 6)
+    vectors = np.random.default_rng(0).normal(size=(24, 3))
+    found = leak_tax(vectors, labels, groups, reading=usual_reading("svm"), folds=2, repeats=2)
+    assert (found.random, found.grouped, found.tax, len(found.per_repeat)) == (None, None, None, 0)
+    assert found.reason.startswith("folds that were dealt for it could not be probed: Class ")
+    assert leak_tax(vectors, labels, groups, reading=usual_reading("knn"), folds=2, repeats=2).tax is not None
+
+
 def test_the_value_is_the_mean_over_dealings():
     found = leak_tax(*copies(noise=1.0), reading=usual_reading("knn"), repeats=4)
     assert found.per_repeat.shape == (4,)
