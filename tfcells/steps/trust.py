@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.cues import read_cues
 from tfcells.images.splits import Split
@@ -92,25 +91,22 @@ def _leak_json(
         reason = "a class has a single group, which no folds part"
         return leak_tax_json(no_leak_tax(best.reading, rows.groups, reason=reason))
     images, width = features.shape
-    try:
-        found = leak_tax(
-            features,
-            rows.labels,
-            rows.groups,
-            reading=best.reading,
-            parameters=_usual(best.parameters),
-            folds=min(5, fewest),
-            # Each dealing of a layer that is usually too wide to be held reads it again from disk. Whatever memory
-            # was allowed here, there are as many: no number depends on it.
-            repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
-            inner_folds=inner_folds,
-            seed=seed,
-            workers=workers,
-            memory=memory,
-            progress=progress,
-        )
-    except RequestError as refused:  # e.g. more components than its folds have rows, fewer than those of the sweep
-        found = no_leak_tax(best.reading, rows.groups, reason=str(refused))
+    found = leak_tax(
+        features,
+        rows.labels,
+        rows.groups,
+        reading=best.reading,
+        parameters=_usual(best.parameters),
+        folds=min(5, fewest),
+        # Each dealing of a layer that is usually too wide to be held reads it again from disk. Whatever memory
+        # was allowed here, there are as many: no number depends on it.
+        repeats=DEALINGS if 8 * images * width <= MEMORY else 2,
+        inner_folds=inner_folds,
+        seed=seed,
+        workers=workers,
+        memory=memory,
+        progress=progress,
+    )
     return leak_tax_json(found)
 
 
