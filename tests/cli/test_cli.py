@@ -364,7 +364,8 @@ def test_a_difference_that_is_equal_everywhere_is_said_to_be_undecided(capsys: p
     nested = {**scores, "inner_best": 1.0, "optimism": 0.0}
     for undecided in (True, False):
         joined = {**nested, "dealings": 2, "minus_baselines": [{**against, "undecided": undecided}]}
-        print_scores({"probes": [], "baselines": [], "selection": {**nested, "joined": joined}})
+        trust = {"leak_tax": {"tax": None, "reason": "too few groups"}, "learning_curve": None}
+        print_scores({"probes": [], "baselines": [], "selection": {**nested, "joined": joined}, **trust})
     said, usual = (line for line in capsys.readouterr().out.splitlines() if line.startswith("nested minus"))
     assert said.endswith("+50.0 points of balanced accuracy (-100.0 to +100.0), undecided: the dealings do not differ")
     assert usual.endswith("p 1.000 with all baselines counted")

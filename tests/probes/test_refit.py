@@ -1,12 +1,12 @@
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from tfcells.probes.catalog import PROBES
 from tfcells.probes.crossval import SweepRows
-from tfcells.probes.gram.columns import as_columns
+from tfcells.probes.gram.columns import as_columns, tap_columns
 from tfcells.probes.labels_needed import learning_json
 from tfcells.probes.leak import leak_tax
 from tfcells.probes.nested import answer_fold
@@ -78,6 +78,17 @@ def test_answers_come_in_order_whatever_the_number_of_processes():
     one, two = ([said.tolist() for said in predict_each(as_columns(vectors), refits, workers=n)] for n in (1, 2))
     assert one == two
     assert [len(said) for said in one] == [len(refit.asked) for refit in refits]
+
+
+def test_layers_of_a_store_are_read_by_other_processes_too(make_store):
+    store = make_store(images=60)
+    rows = SweepRows(labels=store.rows.labels, groups=np.arange(60), folds=np.arange(60) % 3, classes=3, seed=0)
+    source = tap_columns(store, store.taps, np.arange(60)[::-1].copy())
+    rows = replace(rows, labels=rows.labels[::-1].copy())
+    assert source.columns(0, 2).shape == (60, 2)  # its maps are open when it is sent
+    refits = [refit_of(rows, usual_reading("logistic"), fold=fold) for fold in rows.fold_numbers]
+    one, two = ([said.tolist() for said in predict_each(source, refits, workers=n)] for n in (1, 2))
+    assert one == two
 
 
 def test_the_learning_curve_ends_where_the_sweep_is():

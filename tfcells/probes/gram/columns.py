@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -158,9 +159,46 @@ class SideBySide:
         return np.concatenate(found, axis=1)
 
 
-def tap_columns(store: FeatureStore, taps: Sequence[str], used: Rows) -> ColumnSource:
-    """Some rows of layers, streamed column block by column block, in the order of `used`."""
-    return select_rows(SideBySide([stored_columns(store, tap) for tap in taps]), used)
+@dataclass(frozen=True, eq=False)
+class TapColumns:
+    """Some rows of layers of a store, side by side. Another process that is sent it maps the files anew.
+
+    Attributes:
+        store: Features.
+        taps: Keys, in column order.
+        used: Row numbers, in the order of the source.
+    """
+
+    store: FeatureStore
+    taps: tuple[str, ...]
+    used: Rows
+
+    @cached_property
+    def _source(self) -> ColumnSource:
+        return select_rows(SideBySide([stored_columns(self.store, tap) for tap in self.taps]), self.used)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the maps: joblib would look for the names of their files, which they do not know."""
+        return {name: value for name, value in self.__dict__.items() if name != "_source"}
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Images and columns."""
+        return self._source.shape
+
+    def columns(self, start: int, stop: int) -> Shaped[np.ndarray, "images width"]:
+        """A copy of that many columns."""
+        return self._source.columns(start, stop)
+
+
+def tap_columns(store: FeatureStore, taps: Sequence[str], used: Rows) -> TapColumns:
+    """Some rows of layers, streamed column block by column block, in the order of `used`.
+
+    Raises:
+        RequestError: If a row is none of the store's, or comes twice.
+    """
+    checked_rows(used, len(store.rows.ids), least=1)
+    return TapColumns(store, tuple(taps), used)
 
 
 def tap_rows(store: FeatureStore, taps: Sequence[str], rows: np.ndarray) -> Float64[np.ndarray, "rows width"]:
