@@ -46,9 +46,11 @@ def against_best(
     (Rademacher multipliers; Chernozhukov, Chetverikov & Kato 2013, Gaussian approximations and multiplier bootstrap
     for maxima of sums of high-dimensional random vectors; Romano & Wolf 2005, Exact and approximate stepdown methods
     for multiple hypothesis testing). Each pair's own p-value (`paired_balanced_difference`, exact, with the effective
-    number of groups) is read as the normal deviate that it stands for, and takes its place among the drawn maxima.
+    number of groups) is read as the normal deviate that it stands for, and takes its place among the drawn maxima. Few
+    groups, or unequal ones, have lighter tails than the normal distribution: the deviate would then be further out than
+    what was drawn, so it is no further than the pair's own difference over its root sum of squares, as the draws are.
     The adjusted p-value is never below the pair's own, and intervals are those of the pair at the 95 % quantile of the
-    maxima, so that none without 0 goes with an adjusted p above 0.05.
+    maxima (stretched by the same ratio), so that p <= 0.05 is never said of an interval that holds 0.
 
     Args:
         hits: bool of shape (models, images), whether a model is right.
@@ -71,20 +73,27 @@ def against_best(
     others = [number for number in range(len(hits)) if number != best]
     found: list[PairedTest | None] = [None] * len(hits)
     adjusted = [1.0] * len(hits)
-    maxima = _maxima(_influence(hits, labels, groups), draws, seed) if len(others) > 1 else None
-    z = None if maxima is None else max(float(np.quantile(maxima, LEVEL, method="higher")), normal_quantile())
+    if len(others) == 1:  # one pair is no choice
+        found[others[0]] = test = paired_balanced_difference(hits[best], hits[others[0]], labels, groups)
+        adjusted[others[0]] = test.p_value
+        return AgainstBest(best=best, tests=tuple(found), p_adjusted=tuple(adjusted))
+    maxima = _maxima(_by_group(hits, labels, groups, centred=True), draws, seed)
+    needed = max(float(np.quantile(maxima, LEVEL, method="higher")), normal_quantile())
+    apart = _by_group(hits, labels, groups, centred=False)
     for number in others:
-        test = paired_balanced_difference(hits[best], hits[number], labels, groups, z=z)
-        found[number] = test
-        adjusted[number] = test.p_value if maxima is None else _adjusted(test.p_value, maxima)
+        p_value = paired_balanced_difference(hits[best], hits[number], labels, groups).p_value
+        deviate = -float(special.ndtri(p_value / 2))
+        reached = min(deviate, _self_normalised(apart[best] - apart[number]))
+        z = needed * (deviate / reached) if reached > 0 else needed
+        found[number] = paired_balanced_difference(hits[best], hits[number], labels, groups, z=z)
+        adjusted[number] = max(p_value, (int((maxima >= reached - EQUAL).sum()) + 1) / (len(maxima) + 1))
     return AgainstBest(best=best, tests=tuple(found), p_adjusted=tuple(adjusted))
 
 
-def _adjusted(p_value: float, maxima: Maxima) -> float:
-    """Share of maxima that reach the normal deviate of a p-value; the data are one more draw."""
-    deviate = -float(special.ndtri(p_value / 2))
-    reached = int((maxima >= deviate - EQUAL).sum())
-    return max(p_value, (reached + 1) / (len(maxima) + 1))
+def _self_normalised(differences: Float64[np.ndarray, " groups"]) -> float:
+    """Sum of groups' differences over the root of the sum of their squares; 0 where all are 0."""
+    length = float(np.sqrt(differences @ differences))
+    return abs(float(differences.sum())) / length if length > 0 else 0.0
 
 
 def _balanced(hits: HitsOfModels, labels: Labels) -> Float64[np.ndarray, " models"]:
@@ -92,17 +101,20 @@ def _balanced(hits: HitsOfModels, labels: Labels) -> Float64[np.ndarray, " model
     return np.asarray(np.mean([hits[:, labels == label].mean(axis=1) for label in np.unique(labels)], axis=0))
 
 
-def _influence(hits: HitsOfModels, labels: Labels, groups: Groups) -> Float64[np.ndarray, "models groups"]:
-    """What each group adds to a model's balanced accuracy beside its mean."""
+def _by_group(
+    hits: HitsOfModels, labels: Labels, groups: Groups, *, centred: bool
+) -> Float64[np.ndarray, "models groups"]:
+    """What each group adds to a model's balanced accuracy; centred, beside the model's recall in each class."""
     _, place, rows = np.unique(labels, return_inverse=True, return_counts=True)
     _, group = np.unique(groups, return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(group.max() + 1))
-    deviations = np.empty(hits.shape)
+    shares = np.empty(hits.shape)
     for label, count in enumerate(rows.tolist()):
-        mine = hits[:, place == label]
-        deviations[:, place == label] = (mine - mine.mean(axis=1, keepdims=True)) / (count * len(rows))
-    return np.asarray(np.add.reduceat(deviations[:, order], starts, axis=1))
+        mine = hits[:, place == label].astype(np.float64)
+        mean = mine.mean(axis=1, keepdims=True) if centred else 0.0
+        shares[:, place == label] = (mine - mean) / (count * len(rows))
+    return np.asarray(np.add.reduceat(shares[:, order], starts, axis=1))
 
 
 def _maxima(influence: Float64[np.ndarray, "models groups"], draws: int, seed: int) -> Maxima:
