@@ -125,27 +125,9 @@ def leak_tax(
     # Rows that are groups of their own: what splits and calibrates by groups then ignores the real ones.
     arms = (np.arange(len(labels)), number.astype(np.int64))
     dealings = [
-        SweepRows(
-            labels=labels,
-            groups=arm,
-            folds=assign_parts(labels, arm, shares=[1 / folds] * folds, seed=seed + 1000 * repeat),
-            classes=int(labels.max()) + 1,
-            seed=seed,
-        )
-        for repeat in range(repeats)
-        for arm in arms
+        _dealt(labels, arm, folds, seed=seed, dealing=seed + 1000 * repeat) for repeat in range(repeats) for arm in arms
     ]
-    refits = [
-        Refit(
-            rows=rows,
-            reading=reading,
-            parameters=leak.parameters,
-            learning=np.flatnonzero(rows.folds != fold),
-            asked=np.flatnonzero(rows.folds == fold),
-        )
-        for rows in dealings
-        for fold in range(folds)
-    ]
+    refits = [refit for rows in dealings for refit in _refits(rows, reading, leak.parameters, folds)]
     hits = np.zeros((len(dealings), len(labels)))
     progress("leak tax", 0, len(refits))
     answers = predict_each(source, refits, inner_folds=inner_folds, workers=workers, memory=memory)
@@ -164,6 +146,26 @@ def leak_tax(
         tax=_interval((random - grouped).mean(axis=0), arms[1], per_repeat, seed=seed),
         per_repeat=per_repeat,
     )
+
+
+def _dealt(labels: Labels, groups: Groups, folds: int, *, seed: int, dealing: int) -> SweepRows:
+    """Rows in folds of one dealing; the probe's own seed stays the same."""
+    parts = assign_parts(labels, groups, shares=[1 / folds] * folds, seed=dealing)
+    return SweepRows(labels=labels, groups=groups, folds=parts, classes=int(labels.max()) + 1, seed=seed)
+
+
+def _refits(rows: SweepRows, reading: Reading, parameters: Parameters, folds: int) -> list[Refit]:
+    """One fit for each fold of a dealing."""
+    return [
+        Refit(
+            rows=rows,
+            reading=reading,
+            parameters=parameters,
+            learning=np.flatnonzero(rows.folds != fold),
+            asked=np.flatnonzero(rows.folds == fold),
+        )
+        for fold in range(folds)
+    ]
 
 
 def no_leak_tax(reading: Reading, groups: Groups, *, reason: str) -> LeakTax:

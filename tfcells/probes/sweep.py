@@ -128,14 +128,13 @@ def probe_layers(
     beside: list[TapSet] = [(name,) for name in store.recipe["handcrafted"] if name not in compared]
     ids, classes, used, rows = rows_in_use(store, split, seed=seed)
     dealings = deal_outer_folds(rows, classes, space=space, repeats=repeats)
-    widths = store.widths
-    compared_widths = {tap: widths[tap] for tap in compared}
-    check_readings(compared_widths, dealings, space, concatenate=concatenate, memory=memory)
-    readings = {taps: space.readings(taps) for taps in tapsets}
-    readings |= {taps: _as_far_as_it_goes(space, taps, widths[taps[0]]) for taps in beside}
-    for taps in beside:
-        for reading in readings[taps]:
-            check_memory(reading, images=len(used), width=widths[taps[0]], memory=memory)
+    check_readings(
+        {tap: store.widths[tap] for tap in compared}, dealings, space, concatenate=concatenate, memory=memory
+    )
+    readings = {
+        **{taps: space.readings(taps) for taps in tapsets},
+        **{taps: _beside(space, taps, store.widths[taps[0]], images=len(used), memory=memory) for taps in beside},
+    }
     tasks = [
         _Task(
             store=store,
@@ -244,14 +243,21 @@ class _Task:
         return answers
 
 
-def _as_far_as_it_goes(space: Space, taps: TapSet, width: int) -> list[Reading]:
-    """All ways to read what stands beside the candidates; what has few columns is not reduced to more of them."""
+def _beside(space: Space, taps: TapSet, width: int, *, images: int, memory: int) -> list[Reading]:
+    """All ways to read what stands beside the candidates; what has few columns is not reduced to more of them.
+
+    Raises:
+        RequestError: If features would have to be held and do not fit.
+    """
     wanted = [components_of(reduction) for reduction in space.reductions]
     allowed = [
         NO_REDUCTION if isinstance(number, int) and number > width else reduction
         for number, reduction in zip(wanted, space.reductions, strict=True)
     ]
-    return replace(space, reductions=tuple(dict.fromkeys(allowed))).readings(taps)
+    readings = replace(space, reductions=tuple(dict.fromkeys(allowed))).readings(taps)
+    for reading in readings:
+        check_memory(reading, images=images, width=width, memory=memory)
+    return readings
 
 
 def _answer(
