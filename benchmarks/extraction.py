@@ -143,6 +143,7 @@ class OnnxDirect(EagerLoop):
             path = Path(folder) / "model.onnx"
             self.model.export(str(path), format="onnx", verbose=False)
             self.session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        del self.model
         self.name = self.session.get_inputs()[0].name
 
     def network(self, batches: int) -> None:
@@ -168,6 +169,7 @@ class OpenVinoDirect(EagerLoop):
             path = Path(folder) / "model.xml"
             self.model.export(str(path), format="openvino", verbose=False)
             self.compiled = openvino.Core().compile_model(path, "CPU")
+        del self.model
 
     def network(self, batches: int) -> None:
         """Passes over one batch."""
@@ -318,7 +320,7 @@ def run_compare(args: argparse.Namespace) -> None:
         files = some_files(Path(args.images), args.count, Path(folder))
         context = multiprocessing.get_context("spawn")
         started, asked = {}, contestants()
-        for name in (name for name in asked if name == BASELINE or (args.only or "") in name):
+        for name in (name for name in asked if name == BASELINE or any(part in name for part in args.only)):
             here, there = context.Pipe()
             process = context.Process(target=take_turns, args=(name, files, args.weights, there), daemon=True)
             process.start()
@@ -577,7 +579,9 @@ def main() -> None:
     compare.add_argument("weights", help="a .weights.h5 of MobileNetV2 without its top")
     compare.add_argument("--count", type=int, default=512)
     compare.add_argument("--pairs", type=int, default=5)
-    compare.add_argument("--only", help="part of the contestants' names; the baseline always runs")
+    compare.add_argument(
+        "--only", nargs="+", default=[""], help="parts of the contestants' names; the baseline always runs"
+    )
     compare.set_defaults(run=run_compare)
     taps = modes.add_parser("taps")
     taps.add_argument("weights", help="weights of VGG16, or none")
