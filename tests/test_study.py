@@ -198,7 +198,7 @@ def test_what_only_the_audit_forbids_says_that_the_features_are_kept(
     )
     with pytest.raises(RequestError, match=message):
         run_study(study_config(cells, holdout=0.0), out=out)
-    monkeypatch.setattr("tfcells.features.forward.extract_rows", lambda *_, **__: pytest.fail("it extracts again"))
+    monkeypatch.setattr("tfcells.features.forward.prepare", lambda *_, **__: pytest.fail("it extracts again"))
     with pytest.raises(RequestError, match=message):
         run_study(study_config(cells, holdout=0.0), out=out)
     monkeypatch.setattr("tfcells.study.probe_layers", lambda *_, **__: 1 / 0)

@@ -171,7 +171,7 @@ def test_a_complete_store_is_reopened_without_tensorflow_or_decoding(mobilenet_s
 
 
 def test_a_complete_store_takes_no_forward_pass(tiny_store, cells, monkeypatch):
-    monkeypatch.setattr(forward, "extract_rows", raising(AssertionError("a forward pass")))
+    monkeypatch.setattr(forward, "prepare", raising(AssertionError("a forward pass")))
     assert extract(cells, tiny(), into=tiny_store.path, announce=raising(AssertionError("a plan"))).complete
 
 

@@ -66,12 +66,13 @@ def passes(monkeypatch):
     """The pictures and features of every extraction, as (ids, taps and hand-made features)."""
     seen = []
 
-    def watched(extract_rows, table, extraction, **options):
-        seen.append((table.ids, (*extraction.taps, *extraction.handcrafted)))
-        return extract_rows(table, extraction, **options)
+    def watched(prepare, table, extraction, *, into, **options):
+        if into is not None:  # else it is a plan
+            seen.append((table.ids, (*extraction.taps, *extraction.handcrafted)))
+        return prepare(table, extraction, into=into, **options)
 
     for maker in (forward, measured):
-        monkeypatch.setattr(maker, "extract_rows", partial(watched, maker.extract_rows))
+        monkeypatch.setattr(maker, "prepare", partial(watched, maker.prepare))
     return seen
 
 

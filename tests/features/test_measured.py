@@ -70,7 +70,7 @@ def test_a_lost_shard_is_made_again_and_another_request_refused(cells, tmp_path,
 
 
 def test_a_complete_store_measures_nothing(cells, store, monkeypatch):
-    monkeypatch.delattr(measured, "extract_rows")
+    monkeypatch.delattr(measured, "prepare")
     assert extract(cells, REQUEST, into=store.path).digest == store.digest
 
 

@@ -203,18 +203,25 @@ def _extraction_of(options: Options) -> "Extraction":
     from tfcells.features.request import Extraction
 
     return Extraction(
-        backbone=options.backbone,
-        weights=options.weights,
-        taps=_names(options.layers),
-        pooling=options.pooling,
-        size=options.size,
-        batch_size=options.batch_size,
+        **_network_of(options),
         dtype=options.dtype,
-        seed=options.seed,
         handcrafted=_names(options.features),
         engine=options.engine,
         precision=options.precision,
     )
+
+
+def _network_of(options: Options) -> dict[str, Any]:
+    """What `extract` and `bench` ask for alike."""
+    return {
+        "backbone": options.backbone,
+        "weights": options.weights,
+        "taps": _names(options.layers),
+        "pooling": options.pooling,
+        "size": options.size,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+    }
 
 
 def _show_plan(table: "ImageTable", extraction: "Extraction", options: Options, budget: int | None) -> None:
@@ -274,15 +281,7 @@ def bench(options: Options, _: Overrides) -> int:
     from tfcells.features.request import Extraction
     from tfcells.images.readers import read_images
 
-    extraction = Extraction(
-        backbone=options.backbone,
-        weights=options.weights,
-        taps=_names(options.layers),
-        pooling=options.pooling,
-        size=options.size,
-        batch_size=options.batch_size,
-        seed=options.seed,
-    )
+    extraction = Extraction(**_network_of(options))
     progress = progress_bars(quiet=options.quiet)
     table = read_images(options.images, progress=progress)
     name_quarantine(table.quarantine)

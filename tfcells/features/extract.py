@@ -6,10 +6,12 @@ TensorFlow is loaded only if rows are missing, and only for a backbone (`tfcells
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from tfcells.features.cluster import Cluster
+from tfcells.features.filling import Shards, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
 from tfcells.features.pieces import GROWING, is_store
 from tfcells.features.plan import Plan
@@ -92,23 +94,17 @@ def _fill(
     cluster: Cluster | None,
 ) -> None:
     """Extract the rows that a store lacks, here or on workers."""
-    rows = partial(
-        feature_maker(extraction).extract_rows,
-        table,
-        extraction,
-        wanted=wanted,
-        into=into,
-        progress=progress,
-        announce=announce,
-        budget=budget,
-    )
+    with _shards_made(cluster, table, extraction) as shards:
+        prepared = feature_maker(extraction).prepare(table, extraction, wanted=wanted, into=into)
+        fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce, budget=budget)
+
+
+def _shards_made(cluster: Cluster | None, table: ImageTable, extraction: Extraction) -> AbstractContextManager[Shards]:
     if cluster is None:
-        rows()
-        return
+        return nullcontext(shards_here)
     from tfcells.features.cluster.shards import shards_on
 
-    with shards_on(cluster, table, extraction) as shards:
-        rows(shards=shards)
+    return shards_on(cluster, table, extraction)
 
 
 def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Path | None = None) -> Plan:

@@ -1,7 +1,7 @@
 """The forward pass: batches through an engine into a store's shards."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,17 @@ from tfcells.errors import DamageError, RequestError
 from tfcells.features.engines.choose import Workbench, choose_engine, reopen_engine
 from tfcells.features.engines.contract import Engine
 from tfcells.features.engines.parity import rounding
-from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
+from tfcells.features.filling import Batch, Prepared
 from tfcells.features.handcrafted import find_handcrafted, measure_all, parted
 from tfcells.features.measured import made_rounding, seconds_to_read
 from tfcells.features.pieces import is_store
-from tfcells.features.plan import Plan, plan_of
+from tfcells.features.plan import plan_of
 from tfcells.features.recipe import Recipe, canonical_json, shard_rows
 from tfcells.features.request import Extraction, complete_recipe
 from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.resize import RESIZERS
 from tfcells.images.table import ImageTable
-from tfcells.progress import Progress, silent
 
 
 def open_checked(extraction: Extraction) -> OpenBackbone:
@@ -78,22 +77,6 @@ def engine_golden(engine: Engine, *, kernel: str) -> dict[str, list[float]]:
     """
     small = RESIZERS[kernel](golden_picture(), height=engine.size, width=engine.size)
     return _finite(fingerprint(engine(small[None])))
-
-
-def extract_rows(
-    table: ImageTable,
-    extraction: Extraction,
-    *,
-    wanted: Recipe,
-    into: Path,
-    progress: Progress = silent,
-    announce: Callable[[Plan], None] = lambda plan: None,
-    budget: int | None = None,
-    shards: Shards = shards_here,
-) -> None:
-    """Extract the rows a store lacks; see `tfcells.features.extract.extract`."""
-    prepared = prepare(table, extraction, wanted=wanted, into=into)
-    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce, budget=budget)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,37 +15,20 @@ import numpy as np
 from tfcells.arrays import Float32, Pixels
 from tfcells.errors import RequestError
 from tfcells.features.engines.parity import canonical_pictures, rounding
-from tfcells.features.filling import Batch, Prepared, Shards, fill_store, shards_here
+from tfcells.features.filling import Batch, Prepared
 from tfcells.features.handcrafted import find_handcrafted, handcrafted_recipe, measure_all, parted
 from tfcells.features.pieces import is_store
-from tfcells.features.plan import Plan, plan_of
+from tfcells.features.plan import plan_of
 from tfcells.features.recipe import COLOUR, Recipe, shard_rows
 from tfcells.features.request import Extraction
 from tfcells.features.store import FeatureStore
 from tfcells.images.checked import read_measured
 from tfcells.images.decode import BadImageError
 from tfcells.images.table import ImageTable
-from tfcells.progress import Progress, silent
 
 _Answer = TypeVar("_Answer")
 _AHEAD: Final = 4  # rows per thread that are measured before their batch is asked for
 _TIMED: Final = 9  # rows that are read for a plan
-
-
-def extract_rows(
-    table: ImageTable,
-    extraction: Extraction,
-    *,
-    wanted: Recipe,
-    into: Path,
-    progress: Progress = silent,
-    announce: Callable[[Plan], None] = lambda plan: None,
-    budget: int | None = None,
-    shards: Shards = shards_here,
-) -> None:
-    """Measure the rows a store lacks; see `tfcells.features.extract.extract`."""
-    prepared = prepare(table, extraction, wanted=wanted, into=into)
-    fill_store(prepared, table, into=into, shards=shards, progress=progress, announce=announce, budget=budget)
 
 
 @dataclass(frozen=True, eq=False)
