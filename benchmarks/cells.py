@@ -2,11 +2,11 @@
 
     python benchmarks/cells.py manifest DATA cells.csv                   every set that they may learn from
     python benchmarks/cells.py manifest DATA no_pbc.csv --without pbc    one family left out, to be scored on it
-    tfcells finetune configs/cells.yaml --images.root cells.csv --out runs/cells
+    tfcells finetune configs/finetune_cells.yaml --images.root cells.csv --out runs/finetune_cells
 
-DATA holds one folder of class folders per set, and `groups.csv` (`set,class,file,group`): pictures of one group show the
-same original. A family is what came from one laboratory; all white cells share their classes, whatever family they are
-of, so that the same cell is the same answer under every stain.
+DATA holds one folder of class folders per set, and `groups.csv` (`set,class,file,group`): pictures of one group show
+the same original. A family is what came from one laboratory; all white cells share their classes, whatever family they
+are of, so that the same cell is the same answer under every stain.
 """
 
 import argparse
@@ -21,9 +21,9 @@ FAMILIES: Final = {
     "bccd": {"bccd_wbc_crops": "white", "kaggle_wbc4_train": "white"},
     "chula": {"chula_rbc12_crops": "red"},
 }
-"""Sets of each family, with what their classes compete among; `elliptocyte` is not taught, its background gives it away."""
+"""Sets of each family, with what their classes compete among."""
 
-LEFT_OUT: Final = {("chula_rbc12_crops", "elliptocyte")}
+LEFT_OUT: Final = {("chula_rbc12_crops", "elliptocyte")}  # its background gives it away
 LEAST: Final = 20  # pictures of a class in a family: one basophil teaches nobody
 
 
