@@ -1,8 +1,8 @@
 """A store that is asked for more or for less than it holds: what is missing is extracted, the rest taken over.
 
 Features are known by the pixels they were made from and by their tap, or by the definition of hand-made ones,
-whatever a row is called and wherever it stands. What is missing is extracted into ordinary stores inside the
-store's folder:
+whatever a row is called and wherever it stands. What is missing, or damaged in the store, is extracted into
+ordinary stores inside the store's folder:
 
     STORE/.growing/<request>/
       images/     pictures the store does not know, all features
@@ -251,7 +251,11 @@ def _checked(path: Path) -> FeatureStore:
 
     What is put together gets digests of its own, under which damage would look sound.
     """
-    return FeatureStore.salvaged(path, digests=True)
+    store = FeatureStore.salvaged(path, digests=True)
+    lost = sum(map(len, store.missing()))
+    if lost:
+        _log.warning("features: %d rows of %s are missing or damaged, and are extracted again", lost, path)
+    return store
 
 
 def plan_growth(path: Path, table: ImageTable, extraction: Extraction, *, wanted: Recipe) -> Plan:

@@ -117,7 +117,7 @@ def read_shards(folder: Path, *, held: int | None = None, recipe: str = "") -> I
 def whole_shards(
     folder: Path, columns: Callable[[], Columns], *, held: int | None = None, recipe: str = "", digests: bool = False
 ) -> Iterator[tuple[Path, ShardRecord]]:
-    """Every whole shard in row order, whatever is missing or torn between them; what is left out is logged.
+    """Every whole shard in row order, whatever is missing or torn between them.
 
     A shard is whole if its record can be read and each file is there, in the size, type and shape that it says.
 
@@ -143,7 +143,7 @@ def whole_shards(
         except DamageError as torn:
             if isinstance(torn.__cause__, OSError) and not isinstance(torn.__cause__, FileNotFoundError):
                 raise
-            _log.warning("features: %s", torn)
+            _log.debug("features: left out: %s", torn)
             continue
         row, number = record.stop, int(path.name) + 1
         yield path, record
@@ -215,6 +215,7 @@ def remove_shards(folder: Path, *, but: Collection[str]) -> None:
     """Remove the shards of other names than these; only for the one who holds the store's lock."""
     for path in _folders(folder, None):
         if path.name not in but:
+            _log.warning("features: %s is torn or does not belong here, and is removed", path)
             _set_aside(path)
 
 
@@ -228,6 +229,7 @@ def _set_aside(folder: Path) -> None:
     """Take a shard away at once, so that nobody meets a part of it."""
     aside = folder.with_name(f"{_ASIDE}{folder.name}")
     if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
