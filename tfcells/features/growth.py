@@ -254,7 +254,7 @@ def _checked(path: Path) -> FeatureStore:
     store = FeatureStore.salvaged(path, digests=True)
     lost = sum(map(len, store.missing()))
     if lost:
-        _log.warning("features: %d rows of %s are missing or damaged, and are extracted again", lost, path)
+        _log.warning("features: %d rows of %s are missing or damaged, and are extracted", lost, path)
     return store
 
 

@@ -387,10 +387,10 @@ class StoreWriter:
         missing: Rows that are still to be written, in order.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, *, again: Set[str] = frozenset()) -> None:
-        self.path = path
-        self.recipe = recipe
+    def __init__(self, path: Path, *, again: Set[str] = frozenset()) -> None:
         store = FeatureStore.salvaged(path)
+        self.path = path
+        self.recipe = store.recipe
         self.missing = list(store.missing(again=again))
         remove_shards(path / SHARDS, but={folder.name for folder, _ in store.shards})
         self._numbers = {0: 0} | {record.stop: int(folder.name) + 1 for folder, record in store.shards}
@@ -418,7 +418,7 @@ class StoreWriter:
         check_target(path, recipe)
         with locked(path):
             begin(path, recipe, table)
-            yield cls(path, recipe, again=again)
+            yield cls(path, again=again)
 
     @property
     def rows_done(self) -> int:
