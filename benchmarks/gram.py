@@ -354,7 +354,8 @@ def made_store(args: argparse.Namespace, record: Record) -> tuple[FeatureStore, 
     )
     recipe = {
         "taps": ["layer:flatten"],
-        "handcrafted": ["colour"],
+        "handcrafted": {"colour": {"definition": "made up", "shape": [21]}},
+        "shapes": {"layer": [args.columns]},
         "dtype": "float32",
         "images": {"count": args.images, "columns": args.columns, "seed": args.seed},
     }

@@ -1,5 +1,7 @@
 """What many tests share: drawn cells, a network that builds in a blink, a store without TensorFlow."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tfcells.features.recipe import FORMAT, images_of
+from tfcells.features.pieces import DIGESTS, RECIPE
+from tfcells.features.recipe import FORMAT, images_of, recipe_digest, sealed, unsealed
+from tfcells.features.shards import RECORD
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.readers import read_folder
 from tfcells.images.sources import FolderSource
@@ -86,6 +90,23 @@ def make_store(tmp_path: Path) -> Callable[..., FeatureStore]:
 def make_small_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], FeatureStore]:
     """Makes stores of twelve rows in three shards: few bytes, and a file of each kind."""
     return lambda: made_store(tmp_path_factory.mktemp("small") / "store", images=12, shard_rows=5)
+
+
+def made_by(path: Path, recipe: dict[str, object]) -> None:
+    """Let a store be one that was made by another recipe: every digest of it is right."""
+    text = json.dumps(recipe, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    (path / RECIPE).write_bytes(text)
+    digests = unsealed((path / DIGESTS).read_bytes())
+    (path / DIGESTS).write_bytes(sealed({**digests, RECIPE: hashlib.sha256(text).hexdigest()}))
+    for record in path.glob(f"shards/*/{RECORD}"):
+        facts = unsealed(record.read_bytes())
+        record.write_bytes(sealed({**facts, "recipe": recipe_digest(recipe)}))
+
+
+@pytest.fixture(name="made_by")
+def made_by_fixture() -> Callable[[Path, dict[str, object]], None]:
+    """`made_by`, for tests."""
+    return made_by
 
 
 def real_folder(name: str, *, variable: str) -> Path:

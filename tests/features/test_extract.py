@@ -239,14 +239,14 @@ def test_another_request_is_refused_and_the_difference_named(tiny_store, cells, 
     assert named in str(refused.value)
 
 
-def test_a_network_that_answers_otherwise_does_not_go_on_with_a_store(cells, tmp_path, monkeypatch):
+def test_a_network_that_answers_otherwise_does_not_go_on_with_a_store(cells, tmp_path, monkeypatch, made_by):
     store = extract(cells, tiny(batch_size=1), into=tmp_path / "store")
     shutil.rmtree(store.path / "shards" / "00002")
     monkeypatch.setitem(
         BACKBONES, "tiny", replace(BACKBONES["tiny"], preprocessing=replace(CAFFE, channel_order="rgb"))
     )
     wanted = requested_recipe(tiny(batch_size=1), cells)
-    (store.path / "recipe.json").write_text(json.dumps({**store.recipe, "backbone": wanted["backbone"]}))
+    made_by(store.path, {**store.recipe, "backbone": wanted["backbone"]})
     with pytest.raises(DamageError, match=r"golden check of the weights that .* was made with failed at tap"):
         extract(cells, tiny(batch_size=1), into=store.path)
 

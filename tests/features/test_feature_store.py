@@ -41,20 +41,21 @@ def recipe_of(count, **changes):
         "taps": ["early:mean", "early:flatten", "late:none"],
         "handcrafted": {"colour": {"definition": "3" * 64, "shape": [21]}},
         "images": {"count": count},
+        "shapes": {key: list(shape) for key, shape in SHAPES.items()},
         "dtype": "float32",
     } | changes
 
 
 def features_of(count, dtype=np.float32):
     generator = np.random.default_rng(0)
-    shapes = SHAPES | {"colour": (21,)}
-    return {key: generator.normal(size=(count, *shape)).astype(dtype) for key, shape in shapes.items()}
+    features = {key: generator.normal(size=(count, *shape)).astype(dtype) for key, shape in SHAPES.items()}
+    return features | {"colour": generator.normal(size=(count, 21)).astype(np.float32)}
 
 
 def fill(path, *, count=10, cuts=(4, 8), failed=(), dtype=np.float32, upto=None, table=None, **changes):
     """Write a store in shards that end at `cuts`, then at the end; rows in `failed` have no features."""
     table, features = table or table_of(count), features_of(count, dtype)
-    with StoreWriter.open(path, recipe=recipe_of(count, **changes), table=table) as writer:
+    with StoreWriter.open(path, recipe=recipe_of(count, dtype=np.dtype(dtype).name, **changes), table=table) as writer:
         for stop in [*cuts, count][:upto]:
             rows = [row for row in range(writer.rows_done, stop) if row not in failed]
             reasons = {table.ids[row]: f"reason {row}" for row in range(writer.rows_done, stop) if row in failed}

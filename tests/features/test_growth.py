@@ -350,18 +350,18 @@ def test_rows_that_fail_while_a_store_grows_are_named(store, cells, cell_folder,
     assert grown.rows.ids == tuple(id for id in table.ids if id not in (new, known))
 
 
-def test_other_weights_of_the_same_name_do_not_add_to_a_store(store, cells, monkeypatch):
+def test_other_weights_of_the_same_name_do_not_add_to_a_store(store, cells, made_by):
     stored = json.loads((store / "recipe.json").read_text())
-    (store / "recipe.json").write_text(json.dumps({**stored, "weights": {**stored["weights"], "sha256": "0" * 64}}))
+    made_by(store, {**stored, "weights": {**stored["weights"], "sha256": "0" * 64}})
     for table, request in ((cells, small(taps=TAPS[:2])), (some(cells), small())):
         with pytest.raises(StaleStoreError, match=r"weights\.sha256 is 0+ in the store"):
             extract(table, request, into=store)
 
 
-def test_a_network_that_answers_otherwise_does_not_add_to_a_store(store, cells):
+def test_a_network_that_answers_otherwise_does_not_add_to_a_store(store, cells, made_by):
     stored = json.loads((store / "recipe.json").read_text())
     stored["golden"]["late"] = [value + 1 for value in stored["golden"]["late"]]
-    (store / "recipe.json").write_text(json.dumps(stored))
+    made_by(store, stored)
     for table, request in ((cells, small(taps=TAPS[:2])), (some(cells), small())):
         with pytest.raises(DamageError, match=r"golden check of the weights that .* failed at tap 'late"):
             extract(table, request, into=store)

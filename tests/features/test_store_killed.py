@@ -23,7 +23,9 @@ table = ImageTable(
     ids=ids, digests=ids, labels=np.zeros(7, "int64"), class_names=("cell",), groups=ids, source=FolderSource(root),
     quarantine=(Quarantined("bad.png", "empty"),),
 )
-recipe = {"taps": ["late:mean"], "handcrafted": {}, "images": {"count": 7}}
+recipe = {
+    "taps": ["late:mean"], "handcrafted": {}, "images": {"count": 7}, "dtype": "float32", "shapes": {"late": [3]},
+}
 features = np.arange(21, dtype=np.float32).reshape(7, 3)
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 steps, kill_at, opened = 0, 0, Path.open

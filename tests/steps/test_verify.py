@@ -79,7 +79,8 @@ def rewrite(store, key, change):
     arrays = {Path(name).stem: np.array(np.load(path / name)) for name in record.files}
     change(arrays[Path(opened.file_of(key)).stem])
     shutil.rmtree(path)
-    write_shard(path, start=record.start, stop=record.stop, arrays=arrays, failed=record.failed)
+    facts = {"start": record.start, "stop": record.stop, "failed": record.failed, "recipe": record.recipe}
+    write_shard(path, arrays=arrays, **facts)
 
 
 def test_a_store_whose_pictures_are_there_is_extracted_anew_to_the_bit(made):
@@ -190,7 +191,7 @@ def test_a_missing_shard_is_damage(without_pictures, tmp_path):
     assert (fault.where, fault.what) == ("shards", "holds 10 of 12 rows; the extraction was not finished")
     shutil.rmtree(store / "shards" / "00000")
     (fault,) = verify_store(store).faults
-    assert "begins at row 5, row 0 was expected" in fault.what
+    assert fault.what == "holds 0 of 12 rows; the extraction was not finished"
 
 
 def test_arrays_of_another_shape_or_not_finite_are_damage_whatever_their_digest(without_pictures, tmp_path):
@@ -200,7 +201,26 @@ def test_arrays_of_another_shape_or_not_finite_are_damage_whatever_their_digest(
     assert (fault.where, fault.what) == ("shards/00000/late__mean.npy", "holds numbers that are not finite")
     rewrite(store, "late", lambda column: column.resize((4, 10), refcheck=False))
     (fault,) = verify_store(store).faults
-    assert fault.what == "is of shape (4, 10), (5, 10) was expected"
+    assert "cannot be read: it is of shape (4, 10), (5, 10) was expected. Delete" in fault.what
+
+
+def test_an_array_of_another_type_is_damage_whatever_its_digest(without_pictures, tmp_path):
+    store = shutil.copytree(without_pictures, tmp_path / "store")
+    path, record = FeatureStore(store).shards[0]
+    arrays = {Path(name).stem: np.load(path / name).astype(np.float16) for name in record.files}
+    write_shard(path, start=record.start, stop=record.stop, arrays=arrays, failed={}, recipe=record.recipe)
+    faults = verify_store(store).faults
+    assert {fault.where for fault in faults} == {f"shards/00000/{name}" for name in record.files}
+    assert all("it is of type float16, float32 was expected" in fault.what for fault in faults)
+
+
+def test_a_recipe_that_was_altered_is_damage(without_pictures, tmp_path):
+    store = shutil.copytree(without_pictures, tmp_path / "store")
+    recipe = json.loads((store / "recipe.json").read_text())
+    (store / "recipe.json").write_text(json.dumps({**recipe, "dtype": "float16"}))
+    (fault,) = verify_store(store).faults
+    assert fault.where == "recipe.json"
+    assert "was altered: its SHA-256 is not the one in digests.json" in fault.what
 
 
 def test_the_command_line_tells_sound_damaged_and_no_store_apart(without_pictures, tmp_path, capsys):

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from tfcells.features.cluster import Cluster
-from tfcells.features.filling import Shards, fill_store, shards_here
+from tfcells.features.filling import Shards, disk_full_said, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
 from tfcells.features.pieces import GROWING, is_store
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, differences
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
+from tfcells.features.retry import worth_another_try
 from tfcells.features.store import FeatureStore, StoreWriter, check_target, read_recipe
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
@@ -38,8 +39,10 @@ def extract(
 ) -> FeatureStore:
     """Extract the features of a table into a store, or resume or reopen one.
 
-    A store of the same recipe but for its images, taps and hand-made features becomes one of this request: rows that
-    it knows by their pixels and features that it has are kept, whatever is missing is extracted, the rest is dropped.
+    Shards that are missing or torn, and those with a row that failed and can be read by now, are made again, each
+    alone. A store of the same recipe but for its images, taps and hand-made features becomes one of this request: rows
+    that it knows by their pixels and features that it has are kept, whatever is missing is extracted, the rest is
+    dropped.
 
     Args:
         table: The pictures.
@@ -60,20 +63,20 @@ def extract(
         StaleStoreError: If `into` holds a store of another recipe, or of none of these images; nothing was written.
         RequestError: If the disk has no room for it, the budget is too small, or no engine fits; nothing was written.
         DamageError: If the golden check of the weights fails, workers die again and again, or the disk is full before
-            the end; what is written is kept, and the same call goes on.
+            the end; what is written is kept, and the same call goes on. If the recipe of a store was altered.
         MissingExtraError: If an engine or a cluster is asked for that is not installed.
     """
     into = Path(into)
     wanted = requested_recipe(extraction, table)
     fill = partial(_fill, progress=progress, budget=budget, cluster=cluster)
-    existing = FeatureStore(into) if is_store(into) else None
+    existing = FeatureStore.salvaged(into) if is_store(into) else None
     if existing is not None and differences(existing.recipe, wanted):
         existing.close()
         grow(into, table, extraction, wanted=wanted, fill=fill, progress=progress, announce=announce, budget=budget)
         return FeatureStore(into, recipe=wanted)
-    if existing is not None and existing.complete:
+    if existing is not None and existing.complete and not worth_another_try(existing, table):
         _log.info("features: complete, all %d rows kept, no forward pass", len(table))
-        with StoreWriter.open(into, recipe=existing.recipe, table=table):
+        with disk_full_said(into), StoreWriter.open(into, recipe=existing.recipe, table=table):
             # Labels and groups may have changed since; the features have not, and what was begun is not wanted.
             shutil.rmtree(into / GROWING, ignore_errors=True)
         return FeatureStore(into, recipe=wanted)

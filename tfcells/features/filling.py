@@ -3,7 +3,7 @@
 import errno
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -71,21 +71,33 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Everything that is known before the first row: what makes features, and what the missing rows will cost."""
+    """Everything that is known before the first row.
+
+    Attributes:
+        extractor: Makes the features.
+        plan: What the missing rows will cost.
+        again: Ids of rows that failed before and are tried again.
+    """
 
     extractor: Extractor
     plan: Plan
+    again: frozenset[str] = frozenset()
 
 
 Told = Callable[[int], None]
 """Called with the row after the last one whose features are there."""
 
-Shards = Callable[[Extractor, int, int, Told], Generator[Shard, None, None]]
-"""Makes the shards of rows `start` to `stop`, in order; `start` is where a shard begins."""
+Shards = Callable[[Extractor, Sequence[range], Told], Generator[Shard, None, None]]
+"""Makes the shards of ranges of rows, in order; each range begins where a shard does."""
 
 
-def shards_here(extractor: Extractor, start: int, stop: int, told: Told) -> Generator[Shard, None, None]:
+def shards_here(extractor: Extractor, missing: Sequence[range], told: Told) -> Generator[Shard, None, None]:
     """Make shards in this process, one after the other."""
+    for rows in missing:
+        yield from _shards_of(extractor, rows.start, rows.stop, told)
+
+
+def _shards_of(extractor: Extractor, start: int, stop: int, told: Told) -> Generator[Shard, None, None]:
     per_shard, size = shard_rows(extractor.recipe), int(extractor.recipe["engine"]["batch_size"])
     held = _Held(extractor.recipe)
     done = begun = start
@@ -109,7 +121,7 @@ def fill_store(
     announce: Callable[[Plan], None] = lambda plan: None,
     budget: int | None = None,
 ) -> None:
-    """Write the rows a store lacks, shard by shard in order.
+    """Write the rows a store lacks, shard by shard in order, wherever they are.
 
     Raises:
         RequestError: If the disk has no room for them, or the budget is too small; nothing was written.
@@ -120,24 +132,30 @@ def fill_store(
     prepared.plan.require_budget(budget)
     prepared.plan.require_room(into)
     started = time.perf_counter()
-    with disk_full_said(into), StoreWriter.open(into, recipe=extractor.recipe, table=table) as writer:
-        first = writer.rows_done
-        progress("extracting", first, len(table))
-        made = shards(extractor, first, len(table), lambda done: progress("extracting", done, len(table)))
+    opened = StoreWriter.open(into, recipe=extractor.recipe, table=table, again=prepared.again)
+    with disk_full_said(into), opened as writer:
+        missing, total = tuple(writer.missing), len(table)
+        progress("extracting", total - _rows_from(0, missing), total)
+        made = shards(extractor, missing, lambda row: progress("extracting", total - _rows_from(row, missing), total))
         with closing(made), closing(ShardQueue(writer.append)) as queue:
             for shard in made:
                 queue.put(shard.arrays, stop=shard.stop, failed=shard.failed)
             queue.wait()
-        seconds = time.perf_counter() - started
+        seconds, images = time.perf_counter() - started, _rows_from(0, missing)
         writer.finish(
             {
-                "images": len(table) - first,
+                "images": images,
                 "seconds": round(seconds, 2),
-                "images_per_second": round((len(table) - first) / seconds, 2),
+                "images_per_second": round(images / seconds, 2),
                 "host": platform.node(),
                 "processor": platform.processor() or platform.machine(),
             }
         )
+
+
+def _rows_from(row: int, missing: Sequence[range]) -> int:
+    """How many missing rows there are from a row on."""
+    return sum(max(0, rows.stop - max(rows.start, row)) for rows in missing)
 
 
 class ShardQueue:

@@ -24,6 +24,7 @@ from tfcells.features.pieces import is_store
 from tfcells.features.plan import plan_of
 from tfcells.features.recipe import Recipe, canonical_json, shard_rows
 from tfcells.features.request import Extraction, complete_recipe
+from tfcells.features.retry import worth_another_try
 from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.resize import RESIZERS
@@ -125,7 +126,8 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
         DamageError: If a golden check fails, that of the weights or that of the store in `into`.
         RequestError: If no engine fits the request.
     """
-    stored = FeatureStore(into) if into is not None and is_store(into) else None
+    stored = FeatureStore.salvaged(into) if into is not None and is_store(into) else None
+    again = frozenset() if stored is None else worth_another_try(stored, table)
     backbone = open_checked(extraction)
     workbench = Workbench(backbone, extraction.parsed_taps(), batch_size=extraction.batch_size)
     if stored is None:
@@ -151,12 +153,12 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
-        rows_done=0 if stored is None else stored.rows_done,
+        rows_done=0 if stored is None else len(table) - sum(map(len, stored.missing(again=again))),
         images_per_second=1 / _seconds_together(seconds, extractor),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(extractor, plan)
+    return Prepared(extractor, plan, again)
 
 
 def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> NetworkFeatures:

@@ -1,8 +1,8 @@
 """A store that is asked for more or for less than it holds: what is missing is extracted, the rest taken over.
 
 Features are known by the pixels they were made from and by their tap, or by the definition of hand-made ones,
-whatever a row is called and wherever it stands. What is missing is extracted into ordinary stores inside the
-store's folder:
+whatever a row is called and wherever it stands. What is missing, or damaged in the store, is extracted into
+ordinary stores inside the store's folder:
 
     STORE/.growing/<request>/
       images/     pictures the store does not know, all features
@@ -220,7 +220,7 @@ def grow(
         DamageError: If the disk is full before the end; the store is as it was, and the same call goes on.
     """
     with disk_full_said(path), locked(path):
-        growth = Growth(FeatureStore(path), table, wanted)
+        growth = Growth(_checked(path), table, wanted)
         recipe = growth.recipe(extraction)
         allow = partial(_allow, growth, recipe, announce=announce, budget=budget)
         parts = growth.parts(extraction)
@@ -234,9 +234,10 @@ def grow(
             if name == "images":  # begun with the store's own recipe: it goes on as the store itself would
                 with StoreWriter.open(work / name, recipe={**recipe, "images": part["images"]}, table=rows):
                     pass
-            if not (is_store(work / name) and FeatureStore(work / name).complete):
+            if not (is_store(work / name) and FeatureStore.salvaged(work / name).complete):
                 fill(rows, request, wanted=part, into=work / name, announce=allow)
             made[name] = FeatureStore(work / name)
+            made[name].check_files()
         _put_together(work / "store", growth, recipe, made, progress)
         _log.info("features: %d rows and %d taps kept", len(growth.known), len(growth.taps_kept))
         for store in (growth.store, *made.values()):
@@ -245,9 +246,21 @@ def grow(
         shutil.rmtree(path / GROWING)
 
 
+def _checked(path: Path) -> FeatureStore:
+    """A store whose every shard was compared with its digests: rows of those that are damaged are not taken over.
+
+    What is put together gets digests of its own, under which damage would look sound.
+    """
+    store = FeatureStore.salvaged(path, digests=True)
+    lost = sum(map(len, store.missing()))
+    if lost:
+        _log.warning("features: %d rows of %s are missing or damaged, and are extracted", lost, path)
+    return store
+
+
 def plan_growth(path: Path, table: ImageTable, extraction: Extraction, *, wanted: Recipe) -> Plan:
     """What `grow` would cost; writes nothing. Errors as there."""
-    growth = Growth(FeatureStore(path), table, wanted)
+    growth = Growth(_checked(path), table, wanted)
     recipe = growth.recipe(extraction)
     plans = []
     for rows, request in growth.parts(extraction).values():
@@ -303,8 +316,9 @@ def _put_together(
     with StoreWriter.open(path, recipe=recipe, table=growth.table) as writer:
         gather = _Gather(growth, recipe, made)
         per_shard = shard_rows(recipe)
-        for start in range(writer.rows_done, rows, per_shard):
-            stop = min(start + per_shard, rows)
+        shards = [(start, gap.stop) for gap in writer.missing for start in range(gap.start, gap.stop, per_shard)]
+        for start, end in shards:
+            stop = min(start + per_shard, end)
             arrays, failed = gather(start, stop)
             writer.append(arrays, stop=stop, failed=failed)
             progress("putting together", stop, rows)

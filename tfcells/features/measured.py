@@ -21,6 +21,7 @@ from tfcells.features.pieces import is_store
 from tfcells.features.plan import plan_of
 from tfcells.features.recipe import COLOUR, Recipe, shard_rows
 from tfcells.features.request import Extraction
+from tfcells.features.retry import worth_another_try
 from tfcells.features.store import FeatureStore
 from tfcells.images.checked import read_measured
 from tfcells.images.decode import BadImageError
@@ -68,18 +69,19 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     Raises:
         RequestError: If features do not fit the type they are to be stored in.
     """
-    stored = FeatureStore(into) if into is not None and is_store(into) else None
+    stored = FeatureStore.salvaged(into) if into is not None and is_store(into) else None
+    again = frozenset() if stored is None else worth_another_try(stored, table)
     found = made_rounding(wanted) if stored is None else stored.recipe["rounding"]
     recipe = {**wanted, "rounding": found}
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
-        rows_done=0 if stored is None else stored.rows_done,
+        rows_done=0 if stored is None else len(table) - sum(map(len, stored.missing(again=again))),
         images_per_second=1 / seconds_to_read(table, recipe),
         weights_bytes=0,
         shard_rows=shard_rows(recipe),
     )
-    return Prepared(Measured(table, recipe), plan)
+    return Prepared(Measured(table, recipe), plan, again)
 
 
 def reopen(table: ImageTable, extraction: Extraction, recipe: Recipe) -> Measured:

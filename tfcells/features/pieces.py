@@ -37,6 +37,7 @@ _NEXT: Final = ".next"
 _OLD: Final = ".old-"
 _LOCK: Final = ".lock"
 _TRIES: Final = 100  # a swap takes milliseconds; a reader that meets this many is told to come again
+_TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES)  # by another process; EAGAIN is the first of them
 _LEFT_AT_A_START: Final = {_LOCK, _NEXT, MAKING, SHARDS, f"{RECIPE}.new", *DESCRIBED, DIGESTS}
 
 
@@ -103,7 +104,12 @@ def is_free(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = {entry.name for entry in path.iterdir()}
-    return not names or (_LOCK in names and names <= _LEFT_AT_A_START)
+    return not names or (_LOCK in names and names <= _LEFT_AT_A_START and not holds_shards(path))
+
+
+def holds_shards(path: Path) -> bool:
+    """Whether a folder holds shards of features, whatever else is missing."""
+    return (path / SHARDS).is_dir() and any(entry.name.isdecimal() for entry in (path / SHARDS).iterdir())
 
 
 @contextmanager
@@ -111,20 +117,27 @@ def locked(path: Path) -> Iterator[None]:
     """Be the only writer of a store, and put in order what a killed one left.
 
     Raises:
-        RequestError: If another process writes to it.
+        RequestError: If another process writes to it, or its file system locks no files.
     """
     path.mkdir(parents=True, exist_ok=True)
     # The kernel frees the lock when its holder dies, so a dead writer never blocks the next one.
     with (path / _LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as taken:
-            raise RequestError(
-                f"Another process is writing to {path}. Wait for it, or choose another folder."
-            ) from taken
+        except OSError as refused:
+            raise RequestError(_why_not_locked(path, refused)) from refused
         _settle(path)
         shutil.rmtree(path / MAKING, ignore_errors=True)
         yield
+
+
+def _why_not_locked(path: Path, refused: OSError) -> str:
+    if refused.errno in _TAKEN:
+        return f"Another process is writing to {path}. Wait for it, or choose another folder."
+    return (
+        f"{path} cannot be locked against other writers: its file system says {refused.strerror!r}. Choose a folder on "
+        "another disk, or let whoever looks after this one allow locks."
+    )
 
 
 def replace_files(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -156,6 +169,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f"{path.name}.new")
     write_file(temporary, data)
     temporary.replace(path)
+    flush_folder(path.parent)
 
 
 def flush_folder(path: Path) -> None:
@@ -249,7 +263,7 @@ def _remove_unless_held(folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as refused:
         # Some network file systems lock no folders: there a reader that is still at work has to open again.
-        if refused.errno in (errno.EWOULDBLOCK, errno.EACCES):
+        if refused.errno in _TAKEN:
             return
     finally:
         os.close(descriptor)

@@ -41,6 +41,11 @@ def stored_dtype(recipe: Recipe, key: str) -> np.dtype:
     return np.dtype(np.float32 if key == COLOUR else recipe["dtype"])
 
 
+def recipe_digest(recipe: Recipe) -> str:
+    """SHA-256 of a recipe, whatever the order of its keys."""
+    return hashlib.sha256(canonical_json(recipe).encode()).hexdigest()
+
+
 def shard_rows(recipe: Recipe) -> int:
     """Rows per shard: whole batches, as many as fit the memory a shard may take."""
     numbers = sum(int(np.prod(shape)) for shape in stored_shapes(recipe).values())

@@ -6,7 +6,7 @@
       classes.json       class names, where the images lie, what decoded them
       quarantine.csv     what the reader could not use
       digests.json       SHA-256 of the four files above
-      shards/00000/      one .npy per tap, record.json with digests and rows that failed
+      shards/00000/      one .npy per tap, record.json with digests, rows that failed and the recipe's digest
       run.json           times and host; not part of the store's digest
 
 Reading needs NumPy alone.
@@ -15,7 +15,7 @@ Reading needs NumPy alone.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from tfcells.features.pieces import (
     RUN,
     SHARDS,
     Pieces,
+    holds_shards,
     is_free,
     is_store,
     locked,
@@ -47,18 +48,25 @@ from tfcells.features.recipe import (
     Recipe,
     canonical_json,
     differences,
+    recipe_digest,
     sealed,
+    stored_dtype,
     stored_shapes,
     taps_of,
     unsealed,
 )
 from tfcells.features.rows import Rows, quarantine_csv, read_quarantine, read_rows, rows_csv
 from tfcells.features.shards import (
+    Columns,
     ShardRecord,
     load_array,
     read_shards,
     remove_leftovers,
+    remove_shards,
+    require_record,
     shard_faults,
+    shard_name,
+    whole_shards,
     write_shard,
 )
 from tfcells.features.table import FeatureTable
@@ -72,7 +80,7 @@ class FeatureStore:
     """Features on disk, opened for reading; `StoreWriter` fills one.
 
     What was opened stays as it was: a store that is filled further, described anew or grown meanwhile shows its
-    new state to those who open it again.
+    new state to those who open it again. It shows the shards from the first on, up to one that is missing.
 
     Args:
         path: The folder.
@@ -86,13 +94,68 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | Path, *, recipe: Recipe | None = None) -> None:
-        self.path = Path(path)
-        self._pieces = Pieces(self.path)
-        self.recipe = _json_of(self._pieces.read(RECIPE), self.path / RECIPE)
-        _require_format(self.path, self.recipe)
+        self._open(Path(path))
         if recipe is not None:
             require_recipe(self.path, self.recipe, recipe)
-        self._shards = list(read_shards(self.path / SHARDS, held=self._pieces.shards))
+        self._shards = self._from_the_first()
+
+    @classmethod
+    def salvaged(cls, path: str | Path, *, digests: bool = False) -> "FeatureStore":
+        """Open a store with every whole shard, whatever is missing or torn between them.
+
+        Args:
+            path: The folder.
+            digests: Whether every file is compared with its digest too, for which it is read; else what can be seen
+                at its beginning: that it is there, in the size, type and shape that the recipe says.
+
+        Raises:
+            RequestError: If there is no store.
+            StaleStoreError: If it is of another form.
+            DamageError: If its recipe was altered, or the system does not let a file be read, which may pass.
+        """
+        store = cls.__new__(cls)
+        store._open(Path(path))
+        store._require_own_recipe()
+        store._shards = list(
+            whole_shards(
+                store.path / SHARDS,
+                store._columns,
+                held=store._pieces.shards,
+                recipe=recipe_digest(store.recipe),
+                digests=digests,
+            )
+        )
+        return store
+
+    def _open(self, path: Path) -> None:
+        self.path = path
+        self._pieces = Pieces(path)
+        self.recipe = _json_of(self._pieces.read(RECIPE), path / RECIPE)
+        _require_format(path, self.recipe)
+
+    def _from_the_first(self) -> list[tuple[Path, ShardRecord]]:
+        try:
+            own = recipe_digest(self.recipe)
+            return list(read_shards(self.path / SHARDS, held=self._pieces.shards, recipe=own))
+        except DamageError:
+            self._require_own_recipe()  # if that was altered, no shard is of it
+            raise
+
+    def _require_own_recipe(self) -> None:
+        """Raise `DamageError` if the recipe is not the one that the store was begun with."""
+        try:
+            altered = hashlib.sha256(self._pieces.read(RECIPE)).hexdigest() != self._digests[RECIPE]
+        except DamageError:
+            records = read_shards(self.path / SHARDS, held=self._pieces.shards)
+            vouched = next((record.recipe for _, record in records if record.recipe), None)
+            if vouched is None:
+                raise
+            altered = vouched != recipe_digest(self.recipe)
+        if altered:
+            raise DamageError(
+                f"{self.path / RECIPE} was altered: its SHA-256 is not the one in {DIGESTS}, so nothing says what the "
+                f"features were made by. Remove {self.path}, and extract the store again."
+            )
 
     def __reduce__(self) -> tuple[Callable[..., "FeatureStore"], tuple[Any, ...]]:
         return FeatureStore, (self.path,)  # open files do not travel to another process: it opens its own
@@ -115,9 +178,9 @@ class FeatureStore:
     @cached_property
     def rows(self) -> Rows:
         """The rows that have features, in the order of every array."""
-        covered = self._shards[-1][1].stop if self._shards else 0
+        covered = (row for _, record in self._shards for row in range(record.start, record.stop))
         return self.planned.take(
-            np.array([row for row in range(covered) if self.planned.ids[row] not in self.failed], dtype=np.int64)
+            np.array([row for row in covered if self.planned.ids[row] not in self.failed], dtype=np.int64)
         )
 
     @property
@@ -142,8 +205,19 @@ class FeatureStore:
 
     @property
     def rows_done(self) -> int:
-        """Planned rows that whole shards cover."""
-        return self._shards[-1][1].stop if self._shards else 0
+        """Planned rows that its shards cover."""
+        return sum(record.stop - record.start for _, record in self._shards)
+
+    def missing(self, *, again: Set[str] = frozenset()) -> tuple[range, ...]:
+        """Planned rows that none of its shards covers, in order.
+
+        Args:
+            again: Ids of rows that failed and are worth another try: their shards count as missing.
+        """
+        kept = [record for _, record in self._shards if again.isdisjoint(record.failed)]
+        begins = [0, *(record.stop for record in kept)]
+        ends = [*(record.start for record in kept), int(self.recipe["images"]["count"])]
+        return tuple(range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end)
 
     @cached_property
     def quarantine(self) -> tuple[Quarantined, ...]:
@@ -190,8 +264,19 @@ class FeatureStore:
             yield self.block(key, number)
 
     def block(self, key: str, number: int) -> np.ndarray:
-        """A tap's features in one of the `shards`, memory-mapped."""
-        return load_array(self._shards[number][0], self.file_of(key), held=self._pieces.shards)
+        """A tap's features in one of the `shards`, memory-mapped.
+
+        Raises:
+            DamageError: If they are not there as the recipe says, or the shard was made again since.
+        """
+        path, record = self._shards[number]
+        require_record(path, record, held=self._pieces.shards)
+        name, shape = self.file_of(key), (record.rows, *self.shapes[key])
+        dtype = stored_dtype(self.recipe, key)
+        return load_array(path, name, shape=shape, dtype=dtype, held=self._pieces.shards)
+
+    def _columns(self) -> Columns:
+        return {self.file_of(key): (shape, stored_dtype(self.recipe, key)) for key, shape in self.shapes.items()}
 
     def array(self, key: str) -> np.ndarray:
         """A tap's features of all rows, as extracted: shape (images, ...); one shard is returned as a map."""
@@ -296,45 +381,78 @@ class FeatureStore:
 
 
 class StoreWriter:
-    """Fills a store shard by shard; `StoreWriter.open` makes or resumes one and holds its lock."""
+    """Fills the gaps of a store shard by shard; `StoreWriter.open` makes or resumes one and holds its lock.
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
+    Attributes:
+        missing: Rows that are still to be written, in order.
+    """
+
+    def __init__(self, path: Path, *, again: Set[str] = frozenset()) -> None:
+        store = FeatureStore.salvaged(path)
         self.path = path
-        self.recipe = recipe
-        self.rows_done = FeatureStore(path).rows_done
+        self.recipe = store.recipe
+        self.missing = list(store.missing(again=again))
+        remove_shards(path / SHARDS, but={folder.name for folder, _ in store.shards})
+        self._numbers = {0: 0} | {record.stop: int(folder.name) + 1 for folder, record in store.shards}
+        self._kept = {int(folder.name) for folder, record in store.shards if again.isdisjoint(record.failed)}
+        store.close()
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, *, recipe: Recipe, table: ImageTable) -> Iterator["StoreWriter"]:
+    def open(
+        cls, path: Path, *, recipe: Recipe, table: ImageTable, again: Set[str] = frozenset()
+    ) -> Iterator["StoreWriter"]:
         """Make a store, or resume one of the same recipe.
+
+        Args:
+            path: The folder.
+            recipe: Of the store, complete.
+            table: The rows.
+            again: Ids of rows whose shards are to be made again.
 
         Raises:
             RequestError: If `path` is a non-empty folder that is no store, or another process writes to it.
             StaleStoreError: If the store was made by another recipe.
+            DamageError: If its recipe was altered.
         """
         check_target(path, recipe)
         with locked(path):
             begin(path, recipe, table)
-            yield cls(path, recipe)
+            yield cls(path, again=again)
+
+    @property
+    def rows_done(self) -> int:
+        """The first row that is missing; their number where none is."""
+        return self.missing[0].start if self.missing else int(self.recipe["images"]["count"])
 
     def append(self, arrays: Mapping[str, np.ndarray], *, stop: int, failed: Mapping[str, str]) -> None:
-        """Commit the rows from `rows_done` to `stop`.
+        """Commit the rows from `rows_done` to `stop`, which lie in one gap.
 
         Args:
             arrays: By tap key, features of the rows that did not fail, in row order.
             stop: Row after the last.
             failed: Reason by id.
+
+        Raises:
+            DamageError: If shards of this store were cut otherwise, so that another one is in the way.
         """
-        taps = taps_of(self.recipe)
-        number = len([*(self.path / SHARDS).glob("[0-9]*")])
+        taps, start = taps_of(self.recipe), self.rows_done
+        number = self._numbers[start]
+        if number in self._kept or stop > self.missing[0].stop:
+            raise DamageError(
+                f"Rows {start} to {stop} of {self.path} are no shard of it: those that are there were cut otherwise, "
+                f"by another version. Remove {self.path / SHARDS}, and extract again."
+            )
         write_shard(
-            self.path / SHARDS / f"{number:05d}",
-            start=self.rows_done,
+            self.path / SHARDS / shard_name(number),
+            start=start,
             stop=stop,
             arrays={_stem(key, taps): array for key, array in arrays.items()},
             failed=failed,
+            recipe=recipe_digest(self.recipe),
         )
-        self.rows_done = stop
+        self._numbers[stop] = number + 1
+        self.missing[:1] = [range(stop, self.missing[0].stop)] if stop < self.missing[0].stop else []
 
     def finish(self, run: Mapping[str, object]) -> None:
         """Write what is not part of the store's identity: times, host, engine figures."""
@@ -350,6 +468,11 @@ def check_target(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that is not empty and no store, or a store of another recipe."""
     if is_store(path):
         require_recipe(path, read_recipe(path), recipe)
+    elif holds_shards(path):
+        raise RequestError(
+            f"{path} holds shards of features and no {RECIPE}: nothing says what they were made by. Remove it and "
+            "extract again, or choose another folder."
+        )
     elif not is_free(path):
         raise RequestError(f"{path} exists and is no feature store. Choose another folder, or remove it.")
 

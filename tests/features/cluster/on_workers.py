@@ -133,7 +133,7 @@ def fault(cells, folder, ray):
     extractor = replace(extractor, recipe={**recipe, "handcrafted": {}})
     try:
         with shards_on(Cluster("local", 1), cells, REQUEST) as made:
-            list(made(extractor, 0, 36, lambda done: None))
+            list(made(extractor, [range(36)], lambda done: None))
     except TfcellsError as refused:
         return [type(refused).__name__, str(refused)]
 

@@ -37,11 +37,11 @@ def shards_on(cluster: Cluster, table: ImageTable, extraction: Extraction) -> It
         started: list[Any] = []
         shared = ray.put(table)  # once, not once per worker; kept, for workers that are started again
 
-        def shards(extractor: Extractor, start: int, stop: int, told: Told) -> Generator[Shard, None, None]:
+        def shards(extractor: Extractor, missing: Sequence[range], told: Told) -> Generator[Shard, None, None]:
             arguments = (extraction, extractor.recipe, _readable(table))
             started.extend(_start_workers(ray, cluster, arguments))
             fetch = partial(ray.get, shared)
-            return _in_order(ray, started, fetch, _ranges(extractor, start, stop), told)
+            return _in_order(ray, started, fetch, _ranges(extractor, missing), told)
 
         try:
             yield shards
@@ -116,9 +116,9 @@ def _least_busy(ray: Any, waiting: Sequence[_Waiting], workers: int) -> int:
     return busy.index(min(busy))
 
 
-def _ranges(extractor: Extractor, start: int, stop: int) -> Iterator[tuple[int, int]]:
-    rows = shard_rows(extractor.recipe)
-    return ((first, min(first + rows, stop)) for first in range(start, stop, rows))
+def _ranges(extractor: Extractor, missing: Sequence[range]) -> Iterator[tuple[int, int]]:
+    size = shard_rows(extractor.recipe)
+    return ((first, min(first + size, rows.stop)) for rows in missing for first in range(rows.start, rows.stop, size))
 
 
 def _readable(table: ImageTable) -> int | None:

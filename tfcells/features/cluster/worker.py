@@ -41,7 +41,7 @@ class ShardWorker:
         """
         if self._extractor is None:
             self._extractor = self._open(table())
-        (shard,) = shards_here(self._extractor, start, stop, lambda done: None)
+        (shard,) = shards_here(self._extractor, [range(start, stop)], lambda done: None)
         return shard
 
     def _open(self, table: ImageTable) -> Extractor:
