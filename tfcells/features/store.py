@@ -39,6 +39,8 @@ from tfcells.features.pieces import (
     is_store,
     locked,
     replace_files,
+    require_no_shards,
+    way_out,
     write_atomically,
 )
 from tfcells.features.recipe import (
@@ -89,7 +91,7 @@ class FeatureStore:
         self.path = Path(path)
         self._pieces = Pieces(self.path)
         self.recipe = _json_of(self._pieces.read(RECIPE), self.path / RECIPE)
-        _require_format(self.path, self.recipe)
+        self._require_format()
         if recipe is not None:
             require_recipe(self.path, self.recipe, recipe)
         self._shards = list(read_shards(self.path / SHARDS, held=self._pieces.shards))
@@ -257,13 +259,31 @@ class FeatureStore:
 
     def faults(self) -> Iterator[DamageError]:
         """One error for every file that is missing or was altered since it was written."""
+        told: set[str] = set()
         for name in _COVERED:
             try:
                 self._checked(name)
             except DamageError as fault:
-                yield fault
+                if str(fault) not in told:  # without the digests nothing can be compared, which is one fault
+                    yield fault
+                told.add(str(fault))
         for path, record in self._shards:
             yield from shard_faults(path, record, held=self._pieces.shards)
+
+    def _require_format(self) -> None:
+        found = self.recipe.get("format", FORMAT)
+        if found == FORMAT:
+            return
+        try:
+            told = self._digests[RECIPE]
+        except DamageError:  # another version may keep its digests in another form
+            told = ""
+        if told:
+            self._checked(RECIPE)
+        raise StaleStoreError(
+            f"{self.path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
+            "Extract it again into another folder, or remove this one."
+        )
 
     @cached_property
     def _digests(self) -> dict[str, str]:
@@ -279,7 +299,7 @@ class FeatureStore:
         data = self._pieces.read(name)
         if hashlib.sha256(data).hexdigest() != self._digests[name]:
             raise DamageError(
-                f"{self.path / name} was altered: its SHA-256 is not the one in {DIGESTS}. Extract the store again."
+                f"{self.path / name} was altered: its SHA-256 is not the one in {DIGESTS}. {way_out(self.path / name)}"
             )
         return data
 
@@ -351,6 +371,7 @@ def check_target(path: Path, recipe: Recipe) -> None:
     if is_store(path):
         require_recipe(path, read_recipe(path), recipe)
     elif not is_free(path):
+        require_no_shards(path)
         raise RequestError(f"{path} exists and is no feature store. Choose another folder, or remove it.")
 
 
@@ -365,15 +386,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return _json_of(pieces.read(RECIPE), path / RECIPE)
     finally:
         pieces.close()
-
-
-def _require_format(path: Path, recipe: Recipe) -> None:
-    found = recipe.get("format", FORMAT)
-    if found != FORMAT:
-        raise StaleStoreError(
-            f"{path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
-            "Extract it again into another folder, or remove this one."
-        )
 
 
 def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
@@ -440,7 +452,7 @@ def _json_of(data: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data.decode())
     except ValueError as broken:
-        raise DamageError(f"{path} cannot be read: {broken}. Extract the store again.") from broken
+        raise DamageError(f"{path} cannot be read: {broken}. {way_out(path)}") from broken
     if not isinstance(value, dict):
-        raise DamageError(f"{path} holds no JSON object. Extract the store again.")
+        raise DamageError(f"{path} holds no JSON object. {way_out(path)}")
     return value
