@@ -203,10 +203,10 @@ def test_arrays_of_another_shape_or_not_finite_are_damage_whatever_their_digest(
     assert fault.what == "is of shape (4, 10), (5, 10) was expected"
 
 
-def test_the_command_line_tells_sound_damaged_and_no_store_apart(without_pictures, tmp_path, capsys):
+def test_the_command_line_tells_unchecked_damaged_and_no_store_apart(without_pictures, tmp_path, capsys):
     store = shutil.copytree(without_pictures, tmp_path / "store")
-    assert main(["verify", str(store)]) == 0
-    assert ": sound: 16 files" in capsys.readouterr().out
+    assert main(["verify", str(store)]) == 1
+    assert ": no fault found, but only digests were checked: 16 files" in capsys.readouterr().out
     flip(store / "shards" / "00001" / "early__mean.npy", 1601)
     assert main(["verify", str(store), "--json"]) == 3
     facts = json.loads(capsys.readouterr().out)
