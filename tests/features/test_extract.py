@@ -291,7 +291,7 @@ def test_a_budget_that_is_too_small_is_refused_and_nothing_written(cells, tmp_pa
 
 def test_a_disk_without_room_is_refused_and_nothing_written(cells, tmp_path, monkeypatch):
     monkeypatch.setattr(plan.shutil, "disk_usage", lambda path: Usage(0, 0, 1000))
-    with pytest.raises(RequestError, match=r"its disk has 0\.00 GiB free"):
+    with pytest.raises(RequestError, match=r"its disk has 1\.0 KiB free"):
         extract(cells, tiny(), into=tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 

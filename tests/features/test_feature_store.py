@@ -1,6 +1,8 @@
 """A store: what goes in comes out, under its names, and damage and misuse are told apart."""
 
+import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tfcells.errors import DamageError, RequestError, StaleStoreError, UnknownNameError
-from tfcells.features.recipe import FORMAT
+from tfcells.features.recipe import FORMAT, sealed, unsealed
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import ImageTable, Quarantined
@@ -212,10 +214,56 @@ def test_a_damaged_recipe_is_named(tmp_path, text):
 
 def test_a_store_of_another_format_is_refused_with_both_numbers(tmp_path):
     path = fill(tmp_path / "s", format=FORMAT).path
-    recipe = json.loads((path / "recipe.json").read_text())
-    (path / "recipe.json").write_text(json.dumps({**recipe, "format": 1}))
-    with pytest.raises(StaleStoreError, match=rf"is a store of format 1, .*; {FORMAT} was expected\. Extract it again"):
+    recipe = json.dumps({**json.loads((path / "recipe.json").read_text()), "format": 1}).encode()
+    digests = unsealed((path / "digests.json").read_bytes())
+    (path / "recipe.json").write_bytes(recipe)
+    for kept in (sealed({**digests, "recipe.json": hashlib.sha256(recipe).hexdigest()}), b"kept in another form"):
+        (path / "digests.json").write_bytes(kept)
+        with pytest.raises(
+            StaleStoreError, match=rf"is a store of format 1, .*; {FORMAT} was expected\. Extract it again"
+        ):
+            FeatureStore(path)
+
+
+def test_another_format_that_the_digest_does_not_know_is_damage(tmp_path):
+    path = fill(tmp_path / "s", format=FORMAT).path
+    text = (path / "recipe.json").read_text()
+    (path / "recipe.json").write_text(text.replace(f'"format": {FORMAT}', f'"format": {FORMAT ^ 1}'))
+    with pytest.raises(DamageError, match=r"recipe\.json was altered: .* remove .*s and extract the store again"):
         FeatureStore(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_damaged_recipe_has_a_way_out(tmp_path, text):
+    path = fill(tmp_path / "s").path
+    (path / "recipe.json").write_text(text)
+    way_out = re.escape(f"Put a sound copy in its place, or remove {path} and extract the store again.")
+    for attempt in (lambda: FeatureStore(path), lambda: fill(path)):
+        with pytest.raises(DamageError, match=way_out):
+            attempt()
+    shutil.rmtree(path)
+    assert fill(path).complete
+
+
+def test_a_store_whose_recipe_is_gone_is_called_that_and_left_alone(tmp_path):
+    path = fill(tmp_path / "s").path
+    (path / "run.json").write_text("{}")  # as a finished extraction has
+    (path / "recipe.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    words = (
+        r"s looks like a feature store, but .*recipe\.json, which says .*, is missing\. Put a sound copy in its place"
+    )
+    for attempt in (lambda: FeatureStore(path), lambda: fill(path)):
+        with pytest.raises(DamageError, match=words):
+            attempt()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_digests_that_cannot_be_read_are_one_fault(tmp_path):
+    store = fill(tmp_path / "s")
+    (store.path / "digests.json").write_text("{}")
+    (fault,) = FeatureStore(store.path).faults()
+    assert "digests.json cannot be read" in str(fault)
 
 
 def test_a_folder_that_is_no_store_is_neither_read_nor_written(tmp_path):
@@ -288,7 +336,7 @@ HOLD = """
 import sys
 from pathlib import Path
 import numpy as np
-from tfcells.features.recipe import FORMAT
+from tfcells.features.recipe import FORMAT, sealed, unsealed
 from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import ImageTable

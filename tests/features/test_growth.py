@@ -200,7 +200,7 @@ def test_a_budget_holds_for_the_store_as_it_will_be(store, cells):
         extract(cells, small(), into=store, budget=1000)
     with pytest.raises(RequestError, match=r"the budget is 1,000"):
         extract(some(cells).take(range(9)), small(taps=TAPS[:1]), into=store, budget=1000)
-    assert {name: data for name, data in content(store).items() if not name.startswith(".growing")} == before
+    assert content(store) == before
 
 
 def test_what_is_removed_costs_no_pass(store, cells, passes, tmp_path):
@@ -257,6 +257,13 @@ def test_what_is_announced_is_the_plan_of_the_growth(store, cells):
     assert [(plan.rows, plan.rows_kept) for plan in plans] == [(12, 24)]
 
 
+def test_what_is_announced_of_pictures_and_taps_is_one_plan_and_what_plan_says(store, cells):
+    planned, announced = plan_extraction(cells, small(), into=store), []
+    extract(cells, small(), into=store, announce=announced.append)
+    assert [without_times(plan) for plan in announced] == [without_times(planned)]
+    assert planned.rows == 36
+
+
 def test_another_data_set_does_not_take_the_place_of_a_store(store, cells):
     before = content(store)
     with pytest.raises(StaleStoreError, match=r"holds features of 24 images, and not one of them is among the 12"):
@@ -271,6 +278,10 @@ def test_a_store_that_was_hardly_begun_grows_too(cells, tmp_path):
             extract(some(cells), small(), into=tmp_path / "store")
     grown = extract(cells, small(taps=TAPS[:1]), into=tmp_path / "store")
     assert_is_fresh_but_for_rounding(grown, cells, small(taps=TAPS[:1]), tmp_path / "fresh")
+
+
+def without_times(plan):
+    return replace(plan, seconds=0.0, images_per_second=0.0, bytes_free=0)
 
 
 def interrupted(*arguments, **options):
@@ -371,6 +382,6 @@ def test_a_growth_without_room_for_both_stores_is_refused(store, cells, monkeypa
     usage = shutil.disk_usage(store)._replace(free=11 * 36 * 15 * 15 * 8 * 4 // 10)
     monkeypatch.setattr("tfcells.features.plan.shutil.disk_usage", lambda path: usage)
     before = content(store)
-    with pytest.raises(RequestError, match=r"needs .* GiB more, its disk has"):
+    with pytest.raises(RequestError, match=r"needs .* KiB more, its disk has"):
         extract(cells.take(range(1, 36)), small(taps=TAPS[:2]), into=store)
-    assert {name: data for name, data in content(store).items() if not name.startswith(".growing")} == before
+    assert content(store) == before

@@ -6,7 +6,7 @@ import pytest
 
 from tfcells.errors import RequestError
 from tfcells.features import plan as module
-from tfcells.features.plan import parse_bytes, plan_of
+from tfcells.features.plan import bytes_text, parse_bytes, plan_of
 
 RECIPE = {
     "images": {"count": 1000},
@@ -21,10 +21,11 @@ RECIPE = {
 Usage = namedtuple("Usage", "total used free")
 
 
-def plan(tmp_path, *, rows_done=0, into="store", **changes):
+def plan(tmp_path, *, rows_done=0, into="store", rows_bytes=10**5, **changes):
     return plan_of(
         RECIPE | changes,
         into=tmp_path / into,
+        rows_bytes=rows_bytes,
         rows_done=rows_done,
         images_per_second=50.0,
         weights_bytes=10**7,
@@ -80,7 +81,7 @@ def test_free_bytes_are_those_of_the_nearest_folder_that_exists(tmp_path, monkey
 def test_a_disk_without_room_is_refused_with_both_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, 2**20))
     with pytest.raises(
-        RequestError, match=r"store needs 0\.10 GiB more, its disk has 0\.00 GiB free\. Pool the layers"
+        RequestError, match=r"store needs 105\.8 MiB more, its disk has 1\.0 MiB free\. Pool the layers"
     ):
         plan(tmp_path).require_room(tmp_path / "store")
 
@@ -99,6 +100,70 @@ def test_a_budget_is_for_the_whole_store(tmp_path):
         planned.require_budget(planned.bytes_total - 1)
     assert f"would take {planned.bytes_total:,} bytes, the budget is {planned.bytes_total - 1:,}" in str(refused.value)
     assert "The largest tap is flat (flatten) with 100,352,000: pool it" in str(refused.value)
+
+
+MADE = {"backbone": None, "taps": [], "shapes": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "room", "budget"),
+    [
+        (
+            {},
+            "Pool the layers (mean instead of flatten), use float16, name fewer features, or choose another disk.",
+            "The largest tap is flat (flatten) with 100,352,000: pool it, leave it out, use float16, or allow more.",
+        ),
+        (
+            {"taps": ["pooled:mean"], "shapes": {"pooled": [1280]}},
+            "Use float16, or choose another disk.",
+            "The largest tap is pooled (mean) with 5,120,000: use float16, or allow more.",
+        ),
+        (
+            {
+                "taps": ["pooled:mean"],
+                "shapes": {"pooled": [1280]},
+                "dtype": "float16",
+                "rounding": {"pooled": {"relative_error": 1e-3}},
+            },
+            "Choose another disk.",
+            "The largest tap is pooled (mean) with 2,560,000: allow more.",
+        ),
+        (
+            MADE | {"handcrafted": {"colour": {"shape": [21]}, "hog": {"shape": [900]}, "raw": {"shape": [30]}}},
+            "Use float16, name fewer features, or choose another disk.",
+            "The largest is hog with 3,600,000: leave it out, use float16, or allow more.",
+        ),
+        (
+            MADE | {"handcrafted": {"colour": {"shape": [21]}}},
+            "Choose another disk.",
+            "The largest is colour with 84,000: allow more.",
+        ),
+    ],
+)
+def test_the_advice_names_only_ways_that_there_are(tmp_path, monkeypatch, changes, room, budget):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, 10))
+    planned = plan(tmp_path, **changes)
+    with pytest.raises(RequestError) as refused:
+        planned.require_room(tmp_path / "store")
+    assert str(refused.value).endswith(f" more, its disk has 0.0 KiB free. {room}")
+    with pytest.raises(RequestError) as refused:
+        planned.require_budget(1)
+    assert str(refused.value).endswith(f" bytes, the budget is 1. {budget}")
+
+
+def test_memory_is_that_of_the_pictures_there_are(tmp_path):
+    """A shard holds 512 rows; of 40 pictures no more than 40 are held."""
+    few, many = plan(tmp_path, images={"count": 40}), plan(tmp_path)
+    number = 4 * (1280 + 25088)
+    assert many.memory_bytes - few.memory_bytes == 3 * (512 - 40) * number
+    assert sum(tap.memory_bytes for tap in few.taps.values()) == 3 * 40 * number
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0.0 KiB"), (1536, "1.5 KiB"), (3 * 2**19, "1.5 MiB"), (5 * 2**40, "5,120.00 GiB")]
+)
+def test_bytes_are_written_in_the_unit_that_suits_them(number, text):
+    assert bytes_text(number) == text
 
 
 @pytest.mark.parametrize(

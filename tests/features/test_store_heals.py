@@ -247,7 +247,7 @@ def test_shards_whose_recipe_is_lost_are_not_taken_over(store, cells, lost):
     for name in lost:
         (store / name).unlink()
     before = content(store)
-    with pytest.raises(RequestError, match=r"holds shards of features and no recipe\.json: .* Remove it and extract"):
+    with pytest.raises(DamageError, match=r"recipe\.json, which says what its features are, is missing\. .* remove"):
         extract(cells, replace(REQUEST, dtype="float16"), into=store)
     assert content(store) == before
 

@@ -223,10 +223,10 @@ def test_a_recipe_that_was_altered_is_damage(without_pictures, tmp_path):
     assert "was altered: its SHA-256 is not the one in digests.json" in fault.what
 
 
-def test_the_command_line_tells_sound_damaged_and_no_store_apart(without_pictures, tmp_path, capsys):
+def test_the_command_line_tells_unchecked_damaged_and_no_store_apart(without_pictures, tmp_path, capsys):
     store = shutil.copytree(without_pictures, tmp_path / "store")
-    assert main(["verify", str(store)]) == 0
-    assert ": sound: 16 files" in capsys.readouterr().out
+    assert main(["verify", str(store)]) == 1
+    assert ": no fault found, but only digests were checked: 16 files" in capsys.readouterr().out
     flip(store / "shards" / "00001" / "early__mean.npy", 1601)
     assert main(["verify", str(store), "--json"]) == 3
     facts = json.loads(capsys.readouterr().out)

@@ -158,6 +158,10 @@ def _verify(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--weights", metavar="W", help="default: the name in the recipe")
     verb.add_argument("--rows", type=int, default=32, metavar="K", help="extracted anew (default: 32)")
     verb.add_argument("--seed", type=int, default=0, help="of their choice")
+    verb.epilog = (
+        "Exit codes: 0 sound; 1 no fault found, but pictures or rows could not be compared (it says why); 2 no store, "
+        "or no such images; 3 damaged (each fault is named)."
+    )
 
 
 def _probe(verb: argparse.ArgumentParser) -> None:

@@ -255,7 +255,7 @@ def _show_store(store: "FeatureStore", options: Options) -> None:
 
 
 def verify(options: Options, _: Overrides) -> int:
-    """`tfcells verify STORE`: exit code 3 if something is wrong with it."""
+    """`tfcells verify STORE`: exit code 3 if something is wrong with it, 1 if something could not be checked."""
     from tfcells.steps.verify import verify_store
 
     if options.rows < 0:
@@ -272,7 +272,9 @@ def verify(options: Options, _: Overrides) -> int:
         print_json(found.as_json())
     else:
         print("\n".join(_verification_lines(found)))
-    return 0 if found.sound else DamageError.exit_code
+    if not found.sound:
+        return DamageError.exit_code
+    return 1 if found.left_out else 0
 
 
 def bench(options: Options, _: Overrides) -> int:
@@ -482,18 +484,27 @@ def _verification_lines(found: "Verification") -> list[str]:
         + ("" if fault.tap is None else f"; tap {fault.tap} by {fault.difference:.2g}")
         for fault in found.faults
     ]
-    lines += [f"note: {reason}" for reason in found.left_out]
+    lines += [f"left out: {reason}" for reason in found.left_out]
     anew = (
         f", {found.compared:,} rows extracted anew ({found.identical:,} identical to the bit, the largest difference "
         f"{found.largest:.2g}, {found.tolerance:g} is allowed)"
         if found.compared
         else ""
     )
-    verdict = "sound" if found.sound else f"{len(found.faults):,} faults"
-    return [*lines, f"{found.path}: {verdict}: {found.files:,} files, {found.images:,} pictures{anew}"]
+    return [*lines, f"{found.path}: {_verdict(found)}: {found.files:,} files, {found.images:,} pictures{anew}"]
+
+
+def _verdict(found: "Verification") -> str:
+    if not found.sound:
+        return f"{len(found.faults):,} fault{'s' if found.faults[1:] else ''}"
+    if not found.left_out:
+        return "sound"
+    return f"no fault found, but only digests{' and pictures' if found.images else ''} were checked"
 
 
 def _print_bench(facts: Mapping[str, Any]) -> None:
+    from tfcells.features.plan import bytes_text
+
     header = ("engine", "precision", "network/s", "end to end/s", "of both alone", "cosine", "peak memory", "")
     rows = [
         (
@@ -503,7 +514,7 @@ def _print_bench(facts: Mapping[str, Any]) -> None:
             f"{row['images_per_second']:.1f}",
             f"{row['overlap']:.0%}",
             f"{min(entry['cosine'] for entry in row['parity'].values()):.5f}",
-            _size(row["peak_memory_bytes"]),
+            bytes_text(row["peak_memory_bytes"]),
             "" if row["accepted"] else "refused",
         )
         for row in facts["engines"]
@@ -537,26 +548,28 @@ def _say_plan(plan: "Plan") -> None:
 
 
 def _plan_lines(plan: "Plan") -> list[str]:
+    from tfcells.features.plan import bytes_text
+
     kept = (
         [f"plan: kept of {plan.rows_kept:,} images: {', '.join(plan.taps_kept) or 'no tap'}"] if plan.rows_kept else []
     )
     taps = [
-        f"plan: {key} ({tap.pooling}): {_size(tap.bytes)} on disk, {_size(tap.memory_bytes)} of memory"
+        f"plan: {key} ({tap.pooling}): {bytes_text(tap.bytes)} on disk, {bytes_text(tap.memory_bytes)} of memory"
         + (f", rounded by up to {tap.rounding:.1e} of its largest number" if tap.rounding else "")
         for key, tap in plan.taps.items()
     ]
     return [
         *kept,
-        f"plan: {plan.rows:,} images in {plan.seconds / 60:.1f} minutes at {plan.images_per_second:.0f} images/s "
+        f"plan: {plan.rows:,} images in {_duration(plan.seconds)} at {plan.images_per_second:.0f} images/s "
         f"({plan.engine}, one pass for all taps)",
         *taps,
-        f"plan: {_size(plan.bytes_missing)} to write for a store of {_size(plan.bytes_total)}, "
-        f"{_size(plan.bytes_free)} free",
-        f"plan: about {_size(plan.memory_bytes)} of memory beside the engine itself, however many images",
+        f"plan: {bytes_text(plan.bytes_missing)} to write for a store of {bytes_text(plan.bytes_total)}, "
+        f"{bytes_text(plan.bytes_free)} free",
+        f"plan: about {bytes_text(plan.memory_bytes)} of memory beside the engine itself",
     ]
 
 
-def _size(number: int) -> str:
-    if number < 2**20:
-        return f"{number / 2**10:,.1f} KiB"
-    return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return "less than a second" if seconds < 1 else f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.1f} hours"

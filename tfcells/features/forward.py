@@ -25,6 +25,7 @@ from tfcells.features.plan import plan_of
 from tfcells.features.recipe import Recipe, canonical_json, shard_rows
 from tfcells.features.request import Extraction, complete_recipe
 from tfcells.features.retry import worth_another_try
+from tfcells.features.rows import rows_csv
 from tfcells.features.store import FeatureStore, require_recipe
 from tfcells.images.batches import image_batches
 from tfcells.images.resize import RESIZERS
@@ -153,6 +154,7 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
+        rows_bytes=len(rows_csv(table)),
         rows_done=0 if stored is None else len(table) - sum(map(len, stored.missing(again=again))),
         images_per_second=1 / _seconds_together(seconds, extractor),
         weights_bytes=sum(int(np.prod(weight.shape)) * 4 for weight in backbone.model.weights),

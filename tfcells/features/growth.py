@@ -20,7 +20,8 @@ import hashlib
 import logging
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -35,9 +36,10 @@ from tfcells.features.filling import disk_full_said
 from tfcells.features.handcrafted import handcrafted_recipe
 from tfcells.features.measured import made_rounding
 from tfcells.features.pieces import GROWING, is_store, locked, replace_pieces
-from tfcells.features.plan import Plan, plan_of
+from tfcells.features.plan import Plan, bytes_free, plan_of
 from tfcells.features.recipe import COLOUR, Recipe, canonical_json, differences, images_of, shard_rows, taps_of
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
+from tfcells.features.rows import rows_csv
 from tfcells.features.store import FeatureStore, StoreWriter, require_recipe
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress
@@ -181,11 +183,29 @@ class Growth:
             return {"rounding": {}}
         return {"rounding": {**self._kept(self.store.recipe["rounding"]), **made_rounding(self.wanted)}}
 
+    def plan_after(self, first: Plan, rows: ImageTable, request: Extraction, recipe: Recipe) -> Plan:
+        """The plan of a part that comes after another; the same network is not opened once more for it."""
+        part = self.wanted_of(rows, request)
+        if request.backbone is None:
+            plan: Plan = feature_maker(request).prepare(rows, request, wanted=part, into=None).plan
+            return plan
+        lacking = {key: recipe["shapes"][key] for key, tap in taps_of(recipe).items() if tap in self.taps}
+        return plan_of(
+            {**recipe, **{key: part[key] for key in _GROWS}, "shapes": lacking},
+            into=self.store.path,
+            rows_bytes=len(rows_csv(rows)),
+            rows_done=0,
+            images_per_second=first.images_per_second,
+            weights_bytes=0,  # it is held already
+            shard_rows=shard_rows(recipe),
+        )
+
     def planned(self, plan: Plan, recipe: Recipe) -> Plan:
-        """The plan of a part as that of the whole: everything is written once more when it is put together."""
+        """The plan of what is extracted as that of the whole: all is written once more when it is put together."""
         whole = plan_of(
             recipe,
             into=self.store.path,
+            rows_bytes=len(rows_csv(self.table)),
             rows_done=0,
             images_per_second=1.0,
             weights_bytes=0,
@@ -193,9 +213,11 @@ class Growth:
         )
         return replace(
             plan,
+            widths=whole.widths,
             taps=whole.taps,
             bytes_total=whole.bytes_total,
             bytes_missing=plan.bytes_missing + whole.bytes_missing,
+            bytes_free=whole.bytes_free,
             rows_kept=len(self.known),
             taps_kept=self.taps_kept,
         )
@@ -222,20 +244,22 @@ def grow(
     with disk_full_said(path), locked(path):
         growth = Growth(_checked(path), table, wanted)
         recipe = growth.recipe(extraction)
-        allow = partial(_allow, growth, recipe, announce=announce, budget=budget)
         parts = growth.parts(extraction)
-        if not parts:
-            allow(_nothing_missing(recipe, path), announce=lambda plan: None)
         work = path / GROWING / _name_of(growth)
-        _remove_others(work)
+        lacking = _lacking(work, parts)
+        allow = _Allowance(growth, recipe, work, rest=[parts[name] for name in lacking[1:]], budget=budget)
+        if not parts:
+            allow(_nothing_missing(growth, recipe), announce=_unannounced)
+        allowed = partial(allow, announce=announce)
         made: dict[str, FeatureStore] = {}
         for name, (rows, request) in parts.items():
             part = growth.wanted_of(rows, request)
             if name == "images":  # begun with the store's own recipe: it goes on as the store itself would
                 with StoreWriter.open(work / name, recipe={**recipe, "images": part["images"]}, table=rows):
                     pass
-            if not (is_store(work / name) and FeatureStore.salvaged(work / name).complete):
-                fill(rows, request, wanted=part, into=work / name, announce=allow)
+            if name in lacking:  # the plan of the first is announced as that of all
+                fill(rows, request, wanted=part, into=work / name, announce=allowed)
+                allowed = _unannounced
             made[name] = FeatureStore(work / name)
             made[name].check_files()
         _put_together(work / "store", growth, recipe, made, progress)
@@ -262,12 +286,27 @@ def plan_growth(path: Path, table: ImageTable, extraction: Extraction, *, wanted
     """What `grow` would cost; writes nothing. Errors as there."""
     growth = Growth(_checked(path), table, wanted)
     recipe = growth.recipe(extraction)
-    plans = []
-    for rows, request in growth.parts(extraction).values():
-        part = growth.wanted_of(rows, request)
-        plans.append(feature_maker(request).prepare(rows, request, wanted=part, into=None).plan)
-    whole = plans[0] if plans else _nothing_missing(recipe, path)
-    for plan in plans[1:]:
+    parts = growth.parts(extraction)
+    work = path / GROWING / _name_of(growth)
+    lacking = _lacking(work, parts)
+    if not lacking:
+        return growth.planned(_nothing_missing(growth, recipe), recipe)
+    rows, request = parts[lacking[0]]
+    begun = work / lacking[0] if is_store(work / lacking[0]) else None
+    first = feature_maker(request).prepare(rows, request, wanted=growth.wanted_of(rows, request), into=begun).plan
+    return _whole(growth, recipe, first, [parts[name] for name in lacking[1:]])
+
+
+def _lacking(work: Path, parts: Mapping[str, object]) -> list[str]:
+    """The parts that are still to be extracted, in order; a growth that was stopped may have made the first."""
+    return [name for name in parts if not (is_store(work / name) and FeatureStore.salvaged(work / name).complete)]
+
+
+def _whole(growth: Growth, recipe: Recipe, first: Plan, rest: Sequence[tuple[ImageTable, Extraction]]) -> Plan:
+    """One plan of the whole growth from that of its first part."""
+    whole = first
+    for rows, request in rest:
+        plan = growth.plan_after(first, rows, request, recipe)
         whole = replace(
             whole,
             rows=whole.rows + plan.rows,
@@ -278,20 +317,61 @@ def plan_growth(path: Path, table: ImageTable, extraction: Extraction, *, wanted
     return growth.planned(whole, recipe)
 
 
-def _nothing_missing(recipe: Recipe, path: Path) -> Plan:
-    done = int(recipe["images"]["count"])
+def _nothing_missing(growth: Growth, recipe: Recipe) -> Plan:
     plan = plan_of(
-        recipe, into=path, rows_done=done, images_per_second=1.0, weights_bytes=0, shard_rows=shard_rows(recipe)
+        recipe,
+        into=growth.store.path,
+        rows_bytes=len(rows_csv(growth.table)),
+        rows_done=len(growth.table),
+        images_per_second=1.0,
+        weights_bytes=0,
+        shard_rows=shard_rows(recipe),
     )
     return replace(plan, images_per_second=0.0)
 
 
-def _allow(growth: Growth, recipe: Recipe, plan: Plan, *, announce: Callable[[Plan], None], budget: int | None) -> None:
-    """Announce the plan of a part as that of the whole, and refuse it where it is too large."""
-    whole = growth.planned(plan, recipe)
-    announce(whole)
-    whole.require_budget(budget)
-    whole.require_room(growth.store.path)
+def _unannounced(plan: Plan) -> None:
+    """What was announced with the whole is not announced again."""
+
+
+class _Allowance:
+    """Announces the whole growth once, before the first row, and refuses it where it is too large.
+
+    Args:
+        growth: What is to be done.
+        recipe: Of the new store.
+        work: Where it is done; where nothing was there, a refusal leaves nothing.
+        rest: Pictures and requests of the parts after the first.
+        budget: Bytes that the new store may take; None is no limit.
+    """
+
+    def __init__(
+        self,
+        growth: Growth,
+        recipe: Recipe,
+        work: Path,
+        *,
+        rest: Sequence[tuple[ImageTable, Extraction]],
+        budget: int | None,
+    ) -> None:
+        self._growth, self._recipe, self._rest, self._budget = growth, recipe, rest, budget
+        self._work, self._begun = work, work.exists()
+
+    def __call__(self, first: Plan, *, announce: Callable[[Plan], None]) -> None:
+        """Allow the growth whose first part has this plan, or raise `RequestError`."""
+        path = self._growth.store.path
+        try:
+            whole = _whole(self._growth, self._recipe, first, self._rest)
+            announce(whole)
+            whole.require_budget(self._budget)
+            _remove_others(self._work)
+            replace(whole, bytes_free=bytes_free(path)).require_room(path)
+        except BaseException:
+            if not self._begun:
+                shutil.rmtree(self._work, ignore_errors=True)
+                with suppress(OSError):  # others have begun something there
+                    self._work.parent.rmdir()
+            raise
 
 
 def _name_of(growth: Growth) -> str:

@@ -22,6 +22,7 @@ from tfcells.features.plan import plan_of
 from tfcells.features.recipe import COLOUR, Recipe, shard_rows
 from tfcells.features.request import Extraction
 from tfcells.features.retry import worth_another_try
+from tfcells.features.rows import rows_csv
 from tfcells.features.store import FeatureStore
 from tfcells.images.checked import read_measured
 from tfcells.images.decode import BadImageError
@@ -76,6 +77,7 @@ def prepare(table: ImageTable, extraction: Extraction, *, wanted: Recipe, into: 
     plan = plan_of(
         recipe,
         into=Path() if into is None else into,
+        rows_bytes=len(rows_csv(table)),
         rows_done=0 if stored is None else len(table) - sum(map(len, stored.missing(again=again))),
         images_per_second=1 / seconds_to_read(table, recipe),
         weights_bytes=0,

@@ -49,7 +49,7 @@ class Pieces:
 
     Raises:
         RequestError: If it has no recipe, so is no store.
-        DamageError: If it is replaced again and again while it is opened.
+        DamageError: If it has shards and no recipe, or is replaced again and again while it is opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,6 +65,7 @@ class Pieces:
         self._closed = weakref.finalize(self, _close, held)
         if RECIPE not in held:
             self.close()
+            require_no_shards(path)
             raise RequestError(f"{path} is no feature store: it has no {RECIPE}. Make one with `tfcells extract`.")
 
     @property
@@ -84,7 +85,7 @@ class Pieces:
             return _read(self._held[name])
         except OSError as fault:
             raise DamageError(
-                f"{self.path / name} cannot be read: {fault.strerror}. Extract the store again."
+                f"{self.path / name} cannot be read: {fault.strerror}. {way_out(self.path / name)}"
             ) from fault
 
     def close(self) -> None:
@@ -95,6 +96,23 @@ class Pieces:
 def is_store(path: Path) -> bool:
     """Whether a folder holds a store, be it just begun."""
     return any((folder / RECIPE).is_file() for folder in (path / _NEXT, path))
+
+
+def way_out(file: Path) -> str:
+    """What to do when a file of a store is damaged: all but the recipe are written anew by the same request."""
+    if file.name != RECIPE:
+        return "Extract the store again."
+    return f"Put a sound copy in its place, or remove {file.parent} and extract the store again."
+
+
+def require_no_shards(path: Path) -> None:
+    """Raise `DamageError` if a folder without a recipe holds shards: it was a store."""
+    if is_store(path) or not holds_shards(path):
+        return
+    raise DamageError(
+        f"{path} looks like a feature store, but {path / RECIPE}, which says what its features are, is missing. "
+        f"{way_out(path / RECIPE)}"
+    )
 
 
 def is_free(path: Path) -> bool:

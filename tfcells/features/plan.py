@@ -1,8 +1,9 @@
 """What an extraction will cost, before it costs it."""
 
+import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,10 +11,13 @@ from typing import Final
 import numpy as np
 
 from tfcells.errors import RequestError
-from tfcells.features.recipe import Recipe, stored_dtype, stored_shapes, taps_of
+from tfcells.features.recipe import COLOUR, Recipe, stored_dtype, stored_shapes, taps_of
 
-_BESIDE = 166  # bytes per image beside its features: a line of rows.csv
-_SPARE = 1.05  # records, headers and file-system blocks come on top
+_SPARE = 1.05  # file-system blocks, and reasons of rows that fail, come on top
+_HEADER = 128  # bytes of an .npy file before its numbers
+_RECORD = 220  # bytes of a shard's record beside its files
+_RECORDED = 90  # bytes there of one file beside its name: its digest
+_FILES = 2048  # bytes of classes.json, quarantine.csv, digests.json and run.json
 _SHARDS = 3  # one is filled, one is joined, and one is serialised and written
 _BATCHES = 5  # three are decoded, one is in the network, which holds a copy
 _UNITS: Final = {"": 1, "B": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGTP", 1)}} | {
@@ -72,30 +76,58 @@ class Plan:
     rows_kept: int = 0
     taps_kept: tuple[str, ...] = ()
 
+    @property
+    def pooled(self) -> bool:
+        """Whether no layer keeps its places."""
+        return not any(self._has_places(key) for key in self.widths)
+
     def require_budget(self, budget: int | None) -> None:
         """Raise `RequestError` if the whole store would be larger than a number of bytes; None is no limit."""
         if budget is not None and self.bytes_total > budget:
             largest = max(self.taps, key=lambda key: self.taps[key].bytes)
+            named = f"tap is {largest} ({self.taps[largest].pooling})" if largest in self.widths else f"is {largest}"
+            ways = ["pool it"] * self._has_places(largest) + ["leave it out"] * (len(self._asked) > 1)
             raise RequestError(
-                f"The store would take {self.bytes_total:,} bytes, the budget is {budget:,}. The largest tap is "
-                f"{largest} ({self.taps[largest].pooling}) with {self.taps[largest].bytes:,}: pool it, leave it out, "
-                "use float16, or allow more."
+                f"The store would take {self.bytes_total:,} bytes, the budget is {budget:,}. The largest {named} with "
+                f"{self.taps[largest].bytes:,}: {_either([*ways, *self._narrower, 'allow more'])}."
             )
 
     def require_room(self, path: Path) -> None:
         """Raise `RequestError` if the disk cannot hold what is still to be written."""
         if self.bytes_missing > self.bytes_free:
+            ways = ["pool the layers (mean instead of flatten)"] * (not self.pooled)
+            ways += [*self._narrower, *["name fewer features"] * (len(self._asked) > 1)]
+            advice = _either([*ways, "choose another disk"])
             raise RequestError(
-                f"{path} needs {self.bytes_missing / 2**30:.2f} GiB more, its disk has {self.bytes_free / 2**30:.2f} "
-                "GiB free. Pool the layers (mean instead of flatten), use float16, name fewer layers, or choose "
-                "another disk."
+                f"{path} needs {bytes_text(self.bytes_missing)} more, its disk has {bytes_text(self.bytes_free)} free. "
+                f"{advice[0].upper()}{advice[1:]}."
             )
+
+    @property
+    def _asked(self) -> list[str]:
+        """What could be left out: every store has the colour statistics."""
+        return [key for key in self.taps if key != COLOUR]
+
+    @property
+    def _narrower(self) -> list[str]:
+        """The way of fewer bits, where it is not taken yet; the colour statistics are never rounded."""
+        return ["use float16"] if self._asked and not any(tap.rounding for tap in self.taps.values()) else []
+
+    def _has_places(self, key: str) -> bool:
+        return key in self.widths and self.taps[key].pooling in ("flatten", "none")
 
 
 def plan_of(
-    recipe: Recipe, *, into: Path, rows_done: int, images_per_second: float, weights_bytes: int, shard_rows: int
+    recipe: Recipe,
+    *,
+    into: Path,
+    rows_bytes: int,
+    rows_done: int,
+    images_per_second: float,
+    weights_bytes: int,
+    shard_rows: int,
 ) -> Plan:
-    """Work out a plan from a complete recipe and a measured rate."""
+    """Work out a plan from a complete recipe, the bytes of its `rows.csv`, and a measured rate."""
     count = int(recipe["images"]["count"])
     per_image = {
         key: stored_dtype(recipe, key).itemsize * int(np.prod(shape)) for key, shape in stored_shapes(recipe).items()
@@ -104,8 +136,9 @@ def plan_of(
     missing = count - rows_done
     size = 0 if recipe["backbone"] is None else int(recipe["backbone"]["size"])
     batch = int(recipe["engine"]["batch_size"])
-    folder = next(parent for parent in [into, *into.parents, Path()] if parent.exists())
-    beside = sum(per_image.values()) + _BESIDE
+    held = min(shard_rows, count)
+    beside = rows_bytes + _bytes_beside(recipe, count=count, shard_rows=shard_rows)
+    bytes_total = int(_SPARE * (count * sum(per_image.values()) + beside))
     return Plan(
         rows=missing,
         engine=f"{recipe['engine']['name']} {recipe['engine']['precision']}",
@@ -114,20 +147,43 @@ def plan_of(
             key: TapPlan(
                 pooling=pooling.get(key, "none"),
                 bytes=number * count,
-                memory_bytes=_SHARDS * min(shard_rows, count) * number,
+                memory_bytes=_SHARDS * held * number,
                 rounding=recipe["rounding"][key]["relative_error"] if key in recipe["rounding"] else 0.0,
             )
             for key, number in per_image.items()
         },
-        bytes_total=int(_SPARE * count * beside),
-        bytes_missing=int(_SPARE * missing * beside),
-        bytes_free=shutil.disk_usage(folder).free,
+        bytes_total=bytes_total,
+        bytes_missing=bytes_total * missing // max(count, 1),
+        bytes_free=bytes_free(into),
         seconds=missing / images_per_second,
         images_per_second=images_per_second,
-        memory_bytes=weights_bytes
-        + _SHARDS * shard_rows * sum(per_image.values())
-        + _BATCHES * batch * size * size * 3 * 4,
+        memory_bytes=weights_bytes + _SHARDS * held * sum(per_image.values()) + _BATCHES * batch * size * size * 3 * 4,
     )
+
+
+def _either(ways: Sequence[str]) -> str:
+    """`a`, or `a, b, or c`."""
+    return ", ".join([*ways[:-1], f"or {ways[-1]}"]) if ways[1:] else ways[0]
+
+
+def _bytes_beside(recipe: Recipe, *, count: int, shard_rows: int) -> int:
+    """Bytes of a store's small files, `rows.csv` left out: the recipe, and each shard's record and headers."""
+    shards = -(-count // shard_rows)
+    files = sum(_HEADER + _RECORDED + len(key) for key in stored_shapes(recipe))
+    return len(json.dumps(recipe, indent=1)) + _FILES + shards * (_RECORD + files)
+
+
+def bytes_free(path: Path) -> int:
+    """Bytes free on the disk where a path lies or would lie."""
+    folder = next(parent for parent in [path, *path.parents, Path()] if parent.exists())
+    return shutil.disk_usage(folder).free
+
+
+def bytes_text(number: int) -> str:
+    """A number of bytes in the unit that suits it, e.g. `12.3 MiB`."""
+    if number < 2**20:
+        return f"{number / 2**10:,.1f} KiB"
+    return f"{number / 2**30:,.2f} GiB" if number >= 2**30 else f"{number / 2**20:,.1f} MiB"
 
 
 def parse_bytes(text: str) -> int:

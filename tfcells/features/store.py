@@ -35,11 +35,12 @@ from tfcells.features.pieces import (
     RUN,
     SHARDS,
     Pieces,
-    holds_shards,
     is_free,
     is_store,
     locked,
     replace_files,
+    require_no_shards,
+    way_out,
     write_atomically,
 )
 from tfcells.features.recipe import (
@@ -131,7 +132,7 @@ class FeatureStore:
         self.path = path
         self._pieces = Pieces(path)
         self.recipe = _json_of(self._pieces.read(RECIPE), path / RECIPE)
-        _require_format(path, self.recipe)
+        self._require_format()
 
     def _from_the_first(self) -> list[tuple[Path, ShardRecord]]:
         try:
@@ -342,13 +343,31 @@ class FeatureStore:
 
     def faults(self) -> Iterator[DamageError]:
         """One error for every file that is missing or was altered since it was written."""
+        told: set[str] = set()
         for name in _COVERED:
             try:
                 self._checked(name)
             except DamageError as fault:
-                yield fault
+                if str(fault) not in told:  # without the digests nothing can be compared, which is one fault
+                    yield fault
+                told.add(str(fault))
         for path, record in self._shards:
             yield from shard_faults(path, record, held=self._pieces.shards)
+
+    def _require_format(self) -> None:
+        found = self.recipe.get("format", FORMAT)
+        if found == FORMAT:
+            return
+        try:
+            told = self._digests[RECIPE]
+        except DamageError:  # another version may keep its digests in another form
+            told = ""
+        if told:
+            self._checked(RECIPE)
+        raise StaleStoreError(
+            f"{self.path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
+            "Extract it again into another folder, or remove this one."
+        )
 
     @cached_property
     def _digests(self) -> dict[str, str]:
@@ -364,7 +383,7 @@ class FeatureStore:
         data = self._pieces.read(name)
         if hashlib.sha256(data).hexdigest() != self._digests[name]:
             raise DamageError(
-                f"{self.path / name} was altered: its SHA-256 is not the one in {DIGESTS}. Extract the store again."
+                f"{self.path / name} was altered: its SHA-256 is not the one in {DIGESTS}. {way_out(self.path / name)}"
             )
         return data
 
@@ -468,12 +487,8 @@ def check_target(path: Path, recipe: Recipe) -> None:
     """Refuse a folder that is not empty and no store, or a store of another recipe."""
     if is_store(path):
         require_recipe(path, read_recipe(path), recipe)
-    elif holds_shards(path):
-        raise RequestError(
-            f"{path} holds shards of features and no {RECIPE}: nothing says what they were made by. Remove it and "
-            "extract again, or choose another folder."
-        )
     elif not is_free(path):
+        require_no_shards(path)
         raise RequestError(f"{path} exists and is no feature store. Choose another folder, or remove it.")
 
 
@@ -488,15 +503,6 @@ def read_recipe(path: Path) -> dict[str, Any]:
         return _json_of(pieces.read(RECIPE), path / RECIPE)
     finally:
         pieces.close()
-
-
-def _require_format(path: Path, recipe: Recipe) -> None:
-    found = recipe.get("format", FORMAT)
-    if found != FORMAT:
-        raise StaleStoreError(
-            f"{path} is a store of format {found}, written by another version of tfcells; {FORMAT} was expected. "
-            "Extract it again into another folder, or remove this one."
-        )
 
 
 def require_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
@@ -563,7 +569,7 @@ def _json_of(data: bytes, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(data.decode())
     except ValueError as broken:
-        raise DamageError(f"{path} cannot be read: {broken}. Extract the store again.") from broken
+        raise DamageError(f"{path} cannot be read: {broken}. {way_out(path)}") from broken
     if not isinstance(value, dict):
-        raise DamageError(f"{path} holds no JSON object. Extract the store again.")
+        raise DamageError(f"{path} holds no JSON object. {way_out(path)}")
     return value

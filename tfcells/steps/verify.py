@@ -1,5 +1,6 @@
 """Is a store what it says it is? Every digest, every picture, and some rows extracted once more."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.errors import DamageError, MissingExtraError, RequestError
+from tfcells.errors import DamageError, RequestError
 from tfcells.features.extract import extract, requested_recipe
+from tfcells.features.pieces import DESCRIBED, DIGESTS, RECIPE
+from tfcells.features.plan import Plan, bytes_text
 from tfcells.features.recipe import differences, images_digest
 from tfcells.features.request import request_of
 from tfcells.features.store import FeatureStore
@@ -30,6 +33,7 @@ differently; another picture, weight or preprocessing differs by far more."""
 
 _ORDER: Final = ("float32", "float16", "bfloat16")  # from fine to coarse
 _PICTURES_AT_ONCE: Final = 512
+_FILE: Final = "|".join([r"shards/[^\s:,;]+", *map(re.escape, (*DESCRIBED, DIGESTS, RECIPE))])
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was checked, and what was found.
+    """What was checked, and what was found. Sound is what is checked in full: nothing wrong, nothing left out.
 
     Attributes:
         path: The store.
@@ -140,8 +144,10 @@ def verify_store(
         )
     good, faults = _compare_pictures(store, source, progress)
     checked = replace(checked, images=len(store.planned.ids), faults=checked.faults + faults)
-    if not rows or not good:
+    if not rows:
         return checked
+    if not good:
+        return _without(checked, "features were not compared: no row has both a feature and its picture")
     return _compare_features(store, source, checked, good, weights=weights, rows=rows, seed=seed, progress=progress)
 
 
@@ -199,9 +205,9 @@ def _faults_of_array(store: FeatureStore, number: int, key: str) -> Iterator[Fau
 
 def _file_in(damage: DamageError, path: Path) -> str:
     """The file that a message begins with or names, relative to the store."""
-    words = [word.strip(".,:;") for word in str(damage).split()]
-    inside = [word.removeprefix(f"{path}/") for word in words if word.startswith(f"{path}/")]
-    return inside[0] if inside else str(path)
+    prefix = "" if path == Path() else f"{path}/"  # which may hold blanks; names of a store's own files do not
+    found = re.search(rf"{re.escape(prefix)}({_FILE})", str(damage))
+    return found[1].rstrip(".") if found else str(path)
 
 
 def _compare_pictures(
@@ -251,20 +257,56 @@ def _compare_features(
     ids, chosen = _drawn(good, places, rows=rows, batch_size=batch_size, seed=seed)
     table = _table_of(store, source, ids)
     try:
-        request = request_of(store.recipe, weights=weights)
-        wanted = {key: value for key, value in requested_recipe(request, table).items() if key != "versions"}
-        other = [line for line in differences(store.recipe, wanted) if not line.startswith("images.")]
-        if other:
-            return _without(checked, f"features were not compared: {'; '.join(other)}")
         with tempfile.TemporaryDirectory() as folder:
-            anew = extract(table, request, into=Path(folder) / "store", progress=progress)
-            if anew.recipe["weights"]["sha256"] != store.recipe["weights"]["sha256"]:
-                return _without(checked, "features were not compared: the weights of that name have another digest")
-            return _compared(store, anew, chosen, checked)
-    except (MissingExtraError, RequestError) as missing:
-        return _without(checked, f"features were not compared: {missing}")
-    except DamageError as damage:
-        return replace(checked, faults=(*checked.faults, Fault("recipe.json", str(damage))))
+            anew = _extracted_anew(store, table, into=Path(folder) / "store", weights=weights, progress=progress)
+            try:
+                return _compared(store, anew, chosen, checked)
+            except DamageError as damage:  # of the store: it was sound when its digests were compared
+                return replace(checked, faults=(*checked.faults, Fault(_file_in(damage, store.path), str(damage))))
+    except (RequestError, DamageError, OSError) as hindrance:  # here and now: it says nothing of the store
+        return _without(checked, f"features were not compared: {_said(hindrance)}")
+
+
+def _extracted_anew(
+    store: FeatureStore, table: ImageTable, *, into: Path, weights: str | Path | None, progress: Progress
+) -> FeatureStore:
+    """Some rows by the request that the store was made by.
+
+    Raises:
+        RequestError: If that request would make another store here, or cannot be met.
+        DamageError: If the weights that are found are damaged, or the disk is full.
+    """
+    request = request_of(store.recipe, weights=weights)
+    wanted = {key: value for key, value in requested_recipe(request, table).items() if key != "versions"}
+    other = [line for line in differences(store.recipe, wanted) if not line.startswith("images.")]
+    if other:
+        raise RequestError("; ".join(other))
+    anew = extract(table, request, into=into, progress=progress, announce=_require_room)
+    made, stored = ((whose.recipe["weights"] or {}).get("sha256") for whose in (anew, store))  # none: no network
+    if made != stored:
+        raise RequestError("the weights of that name have another digest")
+    return anew
+
+
+def _require_room(plan: Plan) -> None:
+    if plan.bytes_missing > plan.bytes_free:
+        needed, free = bytes_text(plan.bytes_missing), bytes_text(plan.bytes_free)
+        raise RequestError(_no_room(f"{needed} are needed, {free} are free"))
+
+
+def _said(hindrance: Exception) -> str:
+    """Why rows could not be extracted anew; a full disk is that of the temporary folder."""
+    fault = hindrance.__cause__
+    if isinstance(hindrance, DamageError) and isinstance(fault, OSError):
+        return _no_room(str(fault.strerror))
+    return f"the system refused: {hindrance}" if isinstance(hindrance, OSError) else str(hindrance)
+
+
+def _no_room(what: str) -> str:
+    return (
+        f"the temporary folder {tempfile.gettempdir()} does not take the rows that are extracted anew ({what}); make "
+        "room there, name another with TMPDIR, or compare fewer rows"
+    )
 
 
 def _drawn(
