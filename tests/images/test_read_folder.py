@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 
 from tfcells.errors import EmptyDataError, RequestError, UnknownNameError
+from tfcells.features.pieces import RECIPE
 from tfcells.images.decode import decode_image, pixel_digest
-from tfcells.images.readers import find_pictures, read_folder, read_images
+from tfcells.images.folders import STORE_MARK, find_pictures
+from tfcells.images.readers import read_folder, read_images
 
 
 def draw(path, seed=0, *, size=9):
@@ -276,6 +278,18 @@ def test_a_class_folder_without_pictures_is_a_class_without_pictures_and_is_warn
         table = read_folder(tmp_path)
     assert table.class_counts() == {"a": 1, "b": 1, "c": 0, "d\nd": 0}
     assert caplog.messages == ["class folder c holds no image", r"class folder d\nd holds no image"]
+
+
+@pytest.mark.parametrize("place", ["features", "runs/first/features"])
+def test_a_feature_store_among_the_class_folders_is_no_class(tmp_path, caplog, make_small_store, place):
+    for name in ("a", "b"):
+        draw(tmp_path / name / "one.png")
+    shutil.copytree(make_small_store().path, tmp_path / place)
+    with caplog.at_level("WARNING", logger="tfcells"):
+        table = read_folder(tmp_path)
+    assert table.class_names == ("a", "b")
+    assert caplog.messages == []
+    assert STORE_MARK == RECIPE
 
 
 def test_folders_beside_pictures_that_have_no_class_are_no_classes(tmp_path):

@@ -1,6 +1,8 @@
 """Folders behind fsspec addresses: the same rows as from a local folder, the same quarantine, no credentials kept."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -96,6 +98,76 @@ def test_no_more_than_the_limit_is_ever_read(memory, monkeypatch):
     assert len(source.read_bytes(id)) == 13
 
 
+def test_what_is_no_regular_file_is_named_and_not_waited_for(tmp_path, cell_folder):
+    shutil.copytree(cell_folder, tmp_path / "cells")
+    os.mkfifo(tmp_path / "cells" / "platelet" / "pipe.jpg")
+    (tmp_path / "cells" / "platelet" / "gone.jpg").symlink_to("nowhere")
+    local, address = (read_images(f"{form}{tmp_path / 'cells'}") for form in ("", "file://"))
+    assert address.ids == local.ids
+    assert {entry.id for entry in address.quarantine} == {entry.id for entry in local.quarantine}
+    assert ("platelet/pipe.jpg", "not a regular file") in address.quarantine
+    with pytest.raises(BadImageError, match=r"^not a regular file$"):
+        address.source.read_bytes("platelet")
+
+
+def test_a_file_is_refused_by_its_size_unread(memory, monkeypatch):
+    source = read_images(memory).source
+    monkeypatch.setattr(remote, "MAX_BYTES", 10)
+    monkeypatch.setattr(source.files, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(BadImageError, match=r"^13 bytes, larger than the limit of 10 bytes$"):
+        source.read_bytes("platelet/torn.png")
+
+
+def test_a_size_that_is_not_known_or_not_true_changes_nothing(memory, monkeypatch):
+    source = read_images(memory).source
+    for size in (None, 1):
+        monkeypatch.setattr(source.files, "info", lambda path, size=size: {"type": "file", "size": size})
+        monkeypatch.setattr(remote, "MAX_BYTES", 13)
+        assert len(source.read_bytes("platelet/torn.png")) == 13
+        monkeypatch.setattr(remote, "MAX_BYTES", 12)
+        with pytest.raises(BadImageError, match=r"^larger than the limit of 12 bytes$"):
+            source.read_bytes("platelet/torn.png")
+
+
+def test_letters_that_are_queries_elsewhere_are_kept_and_the_pictures_are_found_again(tmp_path, cell_folder, cells):
+    folder = shutil.copytree(cell_folder, tmp_path / "slide #2? me@lab")
+    store = extract(read_images(f"file://{folder}"), Extraction(handcrafted=("colour",)), into=tmp_path / "store")
+    assert store.facts["source"]["root"] == f"file://{folder}"
+    np.testing.assert_array_equal(open_source(store).read(cells.ids[0]), cells.source.read(cells.ids[0]))
+
+
+@pytest.fixture
+def linked(tmp_path, cell_folder):
+    """One class folder among the others, one linked, one without a picture, and a link within a class."""
+    root = tmp_path / "root"
+    for name, place in (("eosinophil", root), ("lymphocyte", tmp_path), ("platelet", tmp_path)):
+        shutil.copytree(cell_folder / name, place / name)
+    (root / "lymphocyte").symlink_to(tmp_path / "lymphocyte")
+    (root / "eosinophil" / "more").symlink_to(tmp_path / "platelet")
+    (root / "monocyte").mkdir()
+    return root
+
+
+def test_links_to_folders_of_this_machine_are_followed_as_without_an_address(linked, caplog):
+    tables = {}
+    for form in ("", "file://"):
+        caplog.clear()
+        tables[form] = read_images(f"{form}{linked}")
+        assert caplog.messages == ["class folder monocyte holds no image"]
+    assert tables[""].ids == tables["file://"].ids
+    assert tables[""].class_names == tables["file://"].class_names == ("eosinophil", "lymphocyte", "monocyte")
+    np.testing.assert_array_equal(
+        tables[""].source.read(tables[""].ids[-1]), tables["file://"].source.read(tables[""].ids[-1])
+    )
+
+
+def test_links_to_folders_that_are_not_followed_are_named(linked):
+    table = read_images(f"simplecache::file://{linked}")
+    assert {id.split("/")[0] for id in table.ids} == {"eosinophil"}
+    reason = "is a link to a folder, which is followed on this machine alone; put the folder itself there"
+    assert table.quarantine == (("eosinophil/more", reason), ("lymphocyte", reason))
+
+
 def test_a_source_is_a_source(memory):
     assert isinstance(RemoteSource(memory), PixelSource)
     assert not RemoteSource(memory).shared
@@ -111,6 +183,11 @@ def test_a_source_is_a_source(memory):
         ("ftp://me:secret@host:21/cells/", "ftp://host:21/cells"),
         ("https://host/cells?signature=secret#token", "https://host/cells"),
         ("simplecache::sftp://secret@host/cells", "simplecache::sftp://host/cells"),
+        ("file:///data/slide #2/50%? me@lab/", "file:///data/slide #2/50%? me@lab"),
+        ("simplecache::file:///data/slide #2", "simplecache::file:///data/slide #2"),
+        ("memory://me@lab/what?", "memory://me@lab/what?"),
+        ("s3://bucket/slide #2/50%?", "s3://bucket/slide #2/50%?"),
+        ("s3://key:secret@bucket/slide #2", "s3://bucket/slide #2"),
     ],
 )
 def test_an_address_is_shown_without_credentials(address, shown):

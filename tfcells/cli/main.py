@@ -7,6 +7,7 @@ Nothing heavy is imported here, so that `--help` answers at once; each verb impo
 """
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         overrides = {}
+    _escape_what_is_no_text()
     _log_to_stderr(quiet=options.quiet)
     quieten_tensorflow()
     try:
@@ -268,6 +270,12 @@ def _overrides(words: Sequence[str]) -> dict[str, str]:
 def _usage(message: str) -> int:
     print(f"tfcells: {message}", file=sys.stderr)
     return RequestError.exit_code
+
+
+def _escape_what_is_no_text() -> None:
+    r"""Print names that are not valid UTF-8 as `\udcff`, their form in JSON too, rather than fail when all is done."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _log_to_stderr(*, quiet: bool) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.cluster import Cluster
 from tfcells.features.filling import Shards, disk_full_said, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
@@ -18,7 +19,7 @@ from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, differences
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
 from tfcells.features.retry import worth_another_try
-from tfcells.features.store import FeatureStore, StoreWriter, check_target, read_recipe
+from tfcells.features.store import FeatureStore, StoreWriter, check_target, is_described, read_recipe
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
 
@@ -60,6 +61,7 @@ def extract(
     Raises:
         UnknownNameError: If a layer of the backbone is unknown; nothing was written.
         MissingWeightsError: If the weights are not to be had; nothing was written.
+        EmptyDataError: If the table holds no image; nothing was written.
         StaleStoreError: If `into` holds a store of another recipe, or of none of these images; nothing was written.
         RequestError: If the disk has no room for it, the budget is too small, or no engine fits; nothing was written.
         DamageError: If the golden check of the weights fails, workers die again and again, or the disk is full before
@@ -67,6 +69,7 @@ def extract(
         MissingExtraError: If an engine or a cluster is asked for that is not installed.
     """
     into = Path(into)
+    _require_possible(table, into)
     wanted = requested_recipe(extraction, table)
     fill = partial(_fill, progress=progress, budget=budget, cluster=cluster)
     existing = FeatureStore.salvaged(into) if is_store(into) else None
@@ -76,13 +79,30 @@ def extract(
         return FeatureStore(into, recipe=wanted)
     if existing is not None and existing.complete and not worth_another_try(existing, table):
         _log.info("features: complete, all %d rows kept, no forward pass", len(table))
-        with disk_full_said(into), StoreWriter.open(into, recipe=existing.recipe, table=table):
-            # Labels and groups may have changed since; the features have not, and what was begun is not wanted.
-            shutil.rmtree(into / GROWING, ignore_errors=True)
+        if not is_described(into, table) or _something_begun(into):
+            with disk_full_said(into), StoreWriter.open(into, recipe=existing.recipe, table=table):
+                # Labels and groups may have changed since; the features have not, and what was begun is not wanted.
+                shutil.rmtree(into / GROWING, ignore_errors=True)
         return FeatureStore(into, recipe=wanted)
     check_target(into, wanted)
     fill(table, extraction, wanted=wanted, into=into, announce=announce)
     return FeatureStore(into, recipe=wanted)
+
+
+def _require_possible(table: ImageTable, into: Path | None) -> None:
+    """Refuse a table without a row, and a store where a link leads nowhere."""
+    if not len(table):
+        raise EmptyDataError("The table holds no image: there is nothing to extract. Expected one or more.")
+    if into is not None and into.is_symlink() and not into.exists():
+        raise RequestError(
+            f"{into} is a link to {into.readlink()}, which does not exist. Make that folder, remove the link, or name "
+            "another folder."
+        )
+
+
+def _something_begun(into: Path) -> bool:
+    """Whether a store's folder holds more than a whole store: what is begun or left behind has a hidden name."""
+    return any(entry.name.startswith(".") and entry.name != ".lock" for entry in into.iterdir())
 
 
 def _fill(
@@ -119,6 +139,7 @@ def plan_extraction(table: ImageTable, extraction: Extraction, *, into: str | Pa
         into: The store to be made or gone on with; without one, a new store in the working directory.
     """
     place = None if into is None else Path(into)
+    _require_possible(table, place)
     wanted = requested_recipe(extraction, table)
     if place is not None and is_store(place) and differences(read_recipe(place), wanted):
         return plan_growth(place, table, extraction, wanted=wanted)

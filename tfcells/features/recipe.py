@@ -97,8 +97,10 @@ def differences(stored: Recipe, wanted: Recipe) -> list[str]:
     """Say where a stored recipe differs from a wanted one; keys that only the stored one has do not count.
 
     The stored recipe knows more than a request: output shapes and the golden fingerprint come from the model. Only
-    hand-made features that nobody asks for do count.
+    hand-made features that nobody asks for do count. Between a network and none there is nothing else to tell.
     """
+    if "backbone" in wanted and (stored["backbone"] is None) != (wanted["backbone"] is None):
+        return [f"it holds {_made_by(stored)}, {_made_by(wanted)} were asked for"]
     there, now = _flat(stored), _flat(wanted)
     found = [
         f"{key} is {_short(there[key]) if key in there else '(absent)'} in the store, {_short(value)} was asked for"
@@ -107,6 +109,11 @@ def differences(stored: Recipe, wanted: Recipe) -> list[str]:
     ]
     made = set(stored.get("handcrafted", ())) - set(wanted.get("handcrafted", stored.get("handcrafted", ())))
     return found + [f"handcrafted.{name} is in the store, it was not asked for" for name in sorted(made)]
+
+
+def _made_by(recipe: Recipe) -> str:
+    network = recipe["backbone"]
+    return "hand-made features alone" if network is None else f"features of the network {network['name']}"
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, object]:

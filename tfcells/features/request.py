@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfcells.backbones.catalog import find_backbone
-from tfcells.backbones.taps import Tap, parse_taps, tap_keys
+from tfcells.backbones.taps import POOLINGS, Tap, parse_taps, tap_keys
 from tfcells.backbones.weights import IMAGENET, NONE, find_weights
-from tfcells.errors import RequestError
+from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.engines.contract import AUTO
-from tfcells.features.engines.machine import prefer_onednn
-from tfcells.features.engines.table import check_names
+from tfcells.features.engines.machine import BEST_GPU, prefer_onednn, this_machine
+from tfcells.features.engines.table import candidates, check_names
 from tfcells.features.handcrafted import HANDCRAFTED, find_handcrafted, handcrafted_recipe
 from tfcells.features.recipe import FORMAT, Recipe, images_of
 from tfcells.images.table import ImageTable
@@ -54,12 +54,15 @@ class Extraction:
     precision: str = AUTO
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         if self.batch_size < 1:
             raise RequestError(f"batch_size = {self.batch_size} given. Expected 1 or more.")
         if self.size is not None and self.size < 32:
             raise RequestError(f"size = {self.size} given. Expected 32 pixels or more; the catalog's is the default.")
         if self.dtype not in DTYPES:
             raise RequestError(f"dtype {self.dtype!r} given. Expected one of: {', '.join(DTYPES)}.")
+        if self.pooling not in POOLINGS:
+            raise UnknownNameError("pooling", self.pooling, POOLINGS)
         check_names(self.engine, self.precision)
         made = find_handcrafted(self.handcrafted)
         if self.backbone is None:
@@ -73,6 +76,19 @@ class Extraction:
                     "keeps under one name. Tap another layer."
                 )
 
+    def _require_kinds(self) -> None:
+        """Refuse what would be taken for something else: a text is a sequence of letters, True a number."""
+        for name in ("batch_size", "size", "seed"):
+            value = getattr(self, name)
+            if type(value) is not int and (name, value) != ("size", None):
+                raise RequestError(f"{name} = {value!r} given. Expected a whole number.")
+        for name in ("taps", "handcrafted"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise RequestError(f"{name} = {value!r} given. Expected names in a tuple: {name}=({value!r},).")
+            if not isinstance(value, (tuple, list)) or not all(isinstance(entry, (str, Tap)) for entry in value):
+                raise RequestError(f"{name} = {value!r} given. Expected names in a tuple, e.g. {name}=('name',).")
+
     def _require_no_network(self) -> None:
         """Refuse what only a network could follow."""
         if not self.handcrafted:
@@ -82,7 +98,9 @@ class Extraction:
             )
         asked = {
             "taps": self.taps,
+            "pooling": self.pooling != "mean",
             "size": self.size,
+            "seed": self.seed,
             "weights": self.weights not in (IMAGENET, NONE),
             "engine": self.engine != AUTO,
             "precision": self.precision != AUTO,
@@ -182,9 +200,16 @@ def request_of(recipe: Recipe, *, weights: str | Path | None = None) -> Extracti
 
 
 def feature_maker(extraction: Extraction) -> Any:
-    """The module that makes what is asked for; only that with a network loads TensorFlow."""
+    """The module that makes what is asked for; only that with a network loads TensorFlow.
+
+    Raises:
+        MissingExtraError: If the engine that is named is not installed.
+        RequestError: If no graphics card could make possible what is named; TensorFlow alone knows of one.
+    """
     if extraction.backbone is None:
         return importlib.import_module("tfcells.features.measured")
+    machine = this_machine(gpu=BEST_GPU)
+    candidates(machine, extraction.backbone, engine=extraction.engine, precision=extraction.precision)
     prefer_onednn()
     return importlib.import_module("tfcells.features.forward")
 

@@ -542,11 +542,28 @@ def begin(path: Path, recipe: Recipe, table: ImageTable) -> None:
         write_atomically(path / RECIPE, text)
 
 
+def is_described(path: Path, table: ImageTable) -> bool:
+    """Whether a store says of its rows what a table says: then nothing has to be written, and nobody be locked out."""
+    return not _changed(path, _description(path, table, recipe=None))
+
+
 def _describe(path: Path, table: ImageTable, *, recipe: bytes | None) -> None:
     """Write rows, classes and quarantine where they changed; `recipe` is that of a store that has none yet."""
+    contents = _description(path, table, recipe=recipe)
+    if _changed(path, contents):
+        replace_files(path, contents)
+
+
+def _changed(path: Path, contents: Mapping[str, bytes]) -> bool:
+    return any(not (path / name).is_file() or (path / name).read_bytes() != data for name, data in contents.items())
+
+
+def _description(path: Path, table: ImageTable, *, recipe: bytes | None) -> dict[str, bytes]:
+    """The files that describe the rows of a store, by name, and the digests of them and of its recipe."""
     facts = {"class_names": table.class_names, "source": table.source.describe(), "decoder": decoder_version()}
     contents = {
-        CLASSES: json.dumps(facts, indent=1, ensure_ascii=False).encode(),
+        # The backslash form of what UTF-8 cannot hold is JSON's own: a folder with such a name is found again.
+        CLASSES: json.dumps(facts, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"),
         QUARANTINE: quarantine_csv(table.quarantine),
         ROWS: rows_csv(table),
     }
@@ -554,8 +571,7 @@ def _describe(path: Path, table: ImageTable, *, recipe: bytes | None) -> None:
     # A recipe that was altered must not be taken for the true one: its digest is that of the day it was written.
     digests[RECIPE] = hashlib.sha256(recipe).hexdigest() if recipe is not None else _digest_of_recipe(path)
     contents[DIGESTS] = sealed(digests)
-    if any(not (path / name).is_file() or (path / name).read_bytes() != data for name, data in contents.items()):
-        replace_files(path, contents)
+    return contents
 
 
 def _digest_of_recipe(path: Path) -> str:

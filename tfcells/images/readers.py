@@ -5,27 +5,22 @@ TensorFlow.
 """
 
 import csv
-import logging
-import os
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from tfcells.errors import EmptyDataError, RequestError
+from tfcells.errors import RequestError
 from tfcells.images.arrays_on_disk import open_npz_member
-from tfcells.images.decode import SUFFIXES
-from tfcells.images.inspect import Candidate, classed_candidates, inspect_candidates
+from tfcells.images.folders import find_pictures, read_listing
+from tfcells.images.inspect import Candidate, inspect_candidates
 from tfcells.images.remote import is_remote, read_remote
 from tfcells.images.sources import ArraySource, FolderSource
 from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles, Quarantined
-from tfcells.names import visible
 from tfcells.progress import Progress, silent
 
-_log = logging.getLogger(__name__)
 _MEDMNIST_SPLITS: Final = ("train", "val", "test")
 _SHOWN: Final = 5  # names in a message
 
@@ -91,26 +86,18 @@ def read_folder(
     Candidates are files with an image suffix, in any case of letters. Other files (a README, a CSV) are no
     pictures: they are counted in the log, not quarantined. Names that begin with a dot are passed over. Links
     to folders are followed, each folder once: under its own name if that lies below `root`, whatever links to it.
-    Beside class folders, a folder without any picture is a class without any, and is warned of.
+    Beside class folders, a folder without any picture is a class without any, and is warned of, unless it holds a
+    feature store.
 
     Raises:
         EmptyDataError: If there is no usable picture; the message says what was there instead.
     """
-    found, others, closed = find_pictures(root)
-    if not found:
-        raise EmptyDataError(_why_empty(root, others, closed))
-    if others:
-        _log.info("passed over in %s, no image suffix: %s", root, _counted(others))
-    candidates, beside = classed_candidates(found)
-    empty = _empty_classes(root, found, closed) if any("/" in id for id in found) else []
-    for name in empty:
-        _log.warning("class folder %s holds no image", visible(name))
-    return inspect_candidates(
-        candidates,
+    return read_listing(
+        find_pictures(root),
         FolderSource(root),
+        shown=root,
+        folder=root,
         class_names=class_names,
-        without_pictures=empty,
-        quarantine=[*closed, *beside],
         known=known,
         progress=progress,
     )
@@ -217,63 +204,9 @@ def read_groups(path: Path) -> dict[str, str]:
     return group_of
 
 
-def find_pictures(root: Path) -> tuple[list[str], Counter[str], list[Quarantined]]:
-    """Find files with an image suffix below a folder.
-
-    Returns:
-        Their paths relative to the folder, sorted; how many other files there are, by suffix; the folders below
-        that cannot be listed, and why.
-    """
-    found: list[str] = []
-    others: Counter[str] = Counter()
-    closed: list[Quarantined] = []
-    visited: set[str] = set()
-
-    def note(fault: OSError) -> None:
-        closed.append(Quarantined(os.path.relpath(fault.filename, root), f"cannot be listed: {fault.strerror}"))
-
-    starts = [Path(root)]
-    for start in starts:  # links come after all folders: a link to a class folder must not take its pictures
-        for folder, folders, files in os.walk(start, onerror=note):
-            real = os.path.realpath(folder)
-            if real in visited:
-                folders.clear()
-                continue
-            visited.add(real)
-            below = [Path(folder) / name for name in sorted(folders) if not name.startswith(".")]
-            starts += [path for path in below if path.is_symlink()]
-            folders[:] = [path.name for path in below if not path.is_symlink()]
-            for path in (Path(folder) / name for name in files if not name.startswith(".")):
-                if path.suffix.lower() in SUFFIXES:
-                    found.append(path.relative_to(root).as_posix())
-                else:
-                    others[path.suffix.lower() or "no suffix"] += 1
-    return sorted(found), others, closed
-
-
-def _empty_classes(root: Path, found: Sequence[str], closed: Sequence[Quarantined]) -> list[str]:
-    """Folders in `root` without a picture in them; a link is another name of a folder, and a closed one is named."""
-    known = {id.split("/")[0] for id in found} | {entry.id.split("/")[0] for entry in closed}
-    with os.scandir(root) as entries:
-        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return sorted(name for name in folders if not name.startswith(".") and name not in known)
-
-
-def _counted(others: Counter[str]) -> str:
-    return ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(_SHOWN)) or "nothing"
-
-
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return (", ".join(sorted(names)[:_SHOWN]) or "nothing") + more
-
-
-def _why_empty(root: Path, others: Counter[str], closed: Sequence[Quarantined]) -> str:
-    folders = "".join(f"; {entry.id} {entry.reason}" for entry in closed[:_SHOWN])
-    return (
-        f"No image in {root}; it holds {_counted(others)}{folders}. Expected {', '.join(sorted(SUFFIXES))} files in "
-        "one folder per class, or in one flat folder."
-    )
 
 
 def _read_csv(path: Path, *, needed: Sequence[str], purpose: str) -> tuple[list[dict[str, str]], list[str]]:

@@ -4,25 +4,28 @@ Local paths never come here. Credentials are whatever the user's fsspec finds (i
 address itself); they are neither kept nor shown.
 """
 
-import logging
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 from tfcells.arrays import Pixels
-from tfcells.errors import EmptyDataError, MissingExtraError, RequestError
+from tfcells.errors import MissingExtraError, RequestError
 from tfcells.images.decode import SUFFIXES, BadImageError, decode_image
-from tfcells.images.inspect import classed_candidates, inspect_candidates
+from tfcells.images.folders import Listing, find_pictures, read_listing
 from tfcells.images.sources import MAX_BYTES
-from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles
+from tfcells.images.table import NOTHING_KNOWN, ImageTable, KnownFiles, Quarantined
 from tfcells.progress import Progress, silent
 
-_log = logging.getLogger(__name__)
 _ADDRESS: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 _USERINFO: Final = re.compile(r"(?<=://)[^/@?#]*@")
 _QUERY: Final = re.compile(r"[?#].*$")
+# Where `?` and `#` are letters of a name like any other; on this machine `@` is one too, and nobody logs in.
+_NO_LOGIN: Final = frozenset({"file", "local", "memory"})
+_NO_QUERY: Final = _NO_LOGIN | {"s3", "s3a", "gs", "gcs"}
+_LINK: Final = "is a link to a folder, which is followed on this machine alone; put the folder itself there"
 
 
 def is_remote(root: object) -> bool:
@@ -32,7 +35,22 @@ def is_remote(root: object) -> bool:
 
 def shown_address(address: str) -> str:
     """An address without user names, passwords, queries and fragments, in which keys and signatures travel."""
-    return "::".join(_QUERY.sub("", _USERINFO.sub("", part)) for part in address.split("::")).rstrip("/")
+    return "::".join(_without_secrets(part) for part in address.split("::")).rstrip("/")
+
+
+def _without_secrets(part: str) -> str:
+    for form in _secret_forms(part):
+        part = form.sub("", part)
+    return part
+
+
+def _secret_forms(part: str) -> Iterator[re.Pattern[str]]:
+    """Where one part of an address may hold secrets."""
+    protocol = part.partition("://")[0].lower()
+    if protocol not in _NO_LOGIN:
+        yield _USERINFO
+    if protocol not in _NO_QUERY:
+        yield _QUERY
 
 
 class RemoteSource:
@@ -68,8 +86,17 @@ class RemoteSource:
         """Whether other processes see the same files."""
         return self.address.partition(":")[0].lower() != "memory"
 
-    def find(self) -> list[str]:
-        """Paths of all files below the root, relative to it, sorted.
+    @property
+    def folder(self) -> Path | None:
+        """The root on this machine; None where it is elsewhere, or behind a cache."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        return Path(self.root) if isinstance(self.files, LocalFileSystem) else None
+
+    def find(self) -> Listing:
+        """Files with an image suffix below the root.
+
+        On this machine as `find_pictures` finds them, links to folders among them; elsewhere such a link is named.
 
         Raises:
             RequestError: If there is no such folder or it cannot be listed.
@@ -80,18 +107,47 @@ class RemoteSource:
                     f"No such folder: {shown_address(self.address)}. Expected a folder of images; other sources lie on "
                     "this machine."
                 )
-            found: list[str] = self.files.find(self.root)
+            return self._find_elsewhere() if self.folder is None else find_pictures(self.folder)
         except RequestError:
             raise
         except Exception as fault:
             raise RequestError(f"{shown_address(self.address)} cannot be listed: {self._plain(fault)}.") from None
-        return sorted(path.removeprefix(f"{self.root.rstrip('/')}/") for path in found)
+
+    def _find_elsewhere(self) -> Listing:
+        found: list[str] = []
+        others: Counter[str] = Counter()
+        closed: list[Quarantined] = []
+        for path, facts in sorted(self.files.find(self.root, detail=True).items()):
+            id = path.removeprefix(f"{self.root.rstrip('/')}/")
+            suffix = posixpath.splitext(id)[1].lower()
+            if any(part.startswith(".") for part in id.split("/")):
+                continue
+            if _is_link(facts) and self.files.isdir(path):
+                closed.append(Quarantined(id, _LINK))
+            elif suffix in SUFFIXES:
+                found.append(id)
+            else:
+                others[suffix or "no suffix"] += 1
+        return found, others, closed
 
     def read_bytes(self, id: str) -> bytes:
-        """Return the bytes of a file of sane size, or raise `BadImageError`; never reads more than the limit."""
+        """Return the bytes of a file that is a regular one of sane size, or raise `BadImageError`.
+
+        Never reads more than the limit, whatever the size is said to be.
+        """
+        path = f"{self.root.rstrip('/')}/{id}"
         try:
-            with self.files.open(f"{self.root.rstrip('/')}/{id}", "rb") as file:
+            facts = self.files.info(path)
+            # Before it is opened: who opens a named pipe waits for its other end.
+            if facts.get("type") in ("directory", "other"):
+                raise BadImageError("not a regular file")
+            size = facts.get("size")
+            if size is not None and size > MAX_BYTES:
+                raise BadImageError(f"{size:,} bytes, larger than the limit of {MAX_BYTES:,} bytes")
+            with self.files.open(path, "rb") as file:
                 data: bytes = file.read(MAX_BYTES + 1)
+        except BadImageError:
+            raise
         except Exception as fault:
             raise BadImageError(f"cannot be read: {self._plain(fault)}") from None
         if len(data) > MAX_BYTES:
@@ -109,9 +165,10 @@ class RemoteSource:
     def _plain(self, fault: Exception) -> str:
         """A fault in words, without the secrets of the address that it may repeat."""
         text = " ".join(str(fault).split()) or type(fault).__name__
-        for secret in (found for form in (_USERINFO, _QUERY) for found in form.findall(self.address)):
-            for part in {secret, *re.split(r"[:@?#&=]", secret)}:
-                text = text.replace(part, "***") if part else text
+        parts = self.address.split("::")
+        for secret in (found for part in parts for form in _secret_forms(part) for found in form.findall(part)):
+            for word in {secret, *re.split(r"[:@?#&=]", secret)}:
+                text = text.replace(word, "***") if word else text
         return f"{type(fault).__name__}: {text}"
 
 
@@ -129,22 +186,19 @@ def read_remote(
         EmptyDataError: If there is no usable picture.
     """
     source = RemoteSource(address)
-    everything = source.find()
-    seen = [id for id in everything if not any(part.startswith(".") for part in id.split("/"))]
-    found = [id for id in seen if posixpath.splitext(id)[1].lower() in SUFFIXES]
-    others = Counter(posixpath.splitext(id)[1].lower() or "no suffix" for id in set(seen) - set(found))
-    counted = ", ".join(f"{count} x {suffix}" for suffix, count in others.most_common(5))
-    if not found:
-        raise EmptyDataError(
-            f"No image in {shown_address(address)}; it holds {counted or 'nothing'}. Expected "
-            f"{', '.join(sorted(SUFFIXES))} files in one folder per class, or in one flat folder."
-        )
-    if others:
-        _log.info("passed over in %s, no image suffix: %s", shown_address(address), counted)
-    candidates, left_out = classed_candidates(found)
-    return inspect_candidates(
-        candidates, source, class_names=class_names, quarantine=left_out, known=known, progress=progress
+    return read_listing(
+        source.find(),
+        source,
+        shown=shown_address(address),
+        folder=source.folder,
+        class_names=class_names,
+        known=known,
+        progress=progress,
     )
+
+
+def _is_link(facts: Mapping[str, Any]) -> bool:
+    return bool(facts.get("islink")) or facts.get("type") == "link"
 
 
 def reopened(address: str) -> RemoteSource | None:

@@ -93,7 +93,7 @@ def write_report(
         doubted=doubted,
         shown_quarantine=_SHOWN_QUARANTINE,
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
 
 
 def verdict(results: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from tfcells.arrays import Ids, Probabilities
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.images.decode import BadImageError, decode_image
-from tfcells.images.readers import find_pictures
+from tfcells.images.folders import find_pictures
 from tfcells.images.sources import FolderSource
 from tfcells.images.table import Quarantined
 from tfcells.progress import Progress, silent

@@ -111,8 +111,9 @@ def study_json(
 
 
 def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Write JSON that any reader takes: no NaN, UTF-8."""
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    """Write JSON that any reader takes: no NaN, UTF-8; of what UTF-8 cannot hold, JSON's own backslash form."""
+    text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_results(run: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Final
 from tfcells.features.engines.contract import ONNXRUNTIME, OPENVINO, TENSORFLOW
 
 ONEDNN: Final = "TF_ENABLE_ONEDNN_OPTS"
+BEST_GPU: Final = (99, 0)
+"""Compute capability of a graphics card that can do everything: what it does not make possible, no card does."""
 _PACKAGES: Final = {OPENVINO: ("openvino",), ONNXRUNTIME: ("onnxruntime", "tf2onnx", "onnx")}
 
 
