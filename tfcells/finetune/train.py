@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -34,6 +34,7 @@ FLOAT32: Final = "float32"
 Logits = Float32[np.ndarray, "images classes"]
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A network with what it takes to train it; see `tfcells.finetune.learner`."""
 
@@ -63,6 +64,7 @@ Build = Callable[[str], Learner]
 """From a precision (`float32`, `mixed_float16`, `mixed_bfloat16`) to a learner with its initial weights."""
 
 
+@runtime_checkable
 class Examples(Protocol):
     """The pictures of one training; see `tfcells.finetune.examples`."""
 
