@@ -1,6 +1,6 @@
 """A training that takes seconds: a network of some hundred weights on drawn pictures of three classes.
 
-Run as a program it trains until it is killed: `python small_training.py FOLDER [epoch batch]`.
+Run as a program it trains until it is killed, again and again: `python small_training.py FOLDER BATCH...`.
 """
 
 import json
@@ -51,7 +51,7 @@ class DrawnExamples:
         return tf.data.Dataset.from_tensor_slices(self.seen).batch(10)
 
 
-class SmallLearner:
+class SmallTrainee:
     """A body with batch norm, dropout, and a head; a phase `head` trains the head alone."""
 
     def __init__(self, precision="float32", *, dropout=0.3, overflow=1.0):
@@ -99,14 +99,16 @@ class SmallLearner:
 
 def small_settings(*epochs, patience=0, monitor="loss", rate=0.02, accumulate=1):
     phases = [
-        PhaseSettings(epochs=count, train="all" if number else "head", head_rate=rate, warmup=0, accumulate=accumulate)
+        PhaseSettings(
+            epochs=count, train="all" if number else "head", head_rate=rate, warmup=0.0, accumulate=accumulate
+        )
         for number, count in enumerate(epochs or (2, 3))
     ]
     training = TrainingSettings(batch_size=8, patience=patience, monitor=monitor)
     return FinetuneSettings(network=NetworkSettings(), phases=tuple(phases), loss=LossSettings(), training=training)
 
 
-def run(folder, *, build=SmallLearner, settings=None, examples=None, recipe=None, **options):
+def run(folder, *, build=SmallTrainee, settings=None, examples=None, recipe=None, **options):
     options = {"precision": "float32", **options}
     return train(
         build,
@@ -120,22 +122,34 @@ def run(folder, *, build=SmallLearner, settings=None, examples=None, recipe=None
 
 def timeless(curve):
     """The curve without what a clock and the machine say."""
-    return [{name: value for name, value in row.items() if name not in ("seconds", "peak_memory_bytes")} for row in curve]
+    return [
+        {name: value for name, value in row.items() if name not in ("seconds", "peak_memory_bytes")} for row in curve
+    ]
 
 
 def weights_of(trained):
-    return [variable.numpy() for variable in trained.learner.model.variables]
+    return [variable.numpy() for variable in trained.trainee.model.variables]
 
 
-if __name__ == "__main__":
-    folder, *stop = sys.argv[1:]
-    counted = []
+def killed_training(folder, batch):
+    """Train until so many batches of this process are over, and be killed in the next one; on to the end at 0."""
+    over = []
 
     def kill_there(place, done, total):
-        counted.append(place)
-        if stop and len(counted) == int(stop[0]):
+        over.append(place)
+        if len(over) == batch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     trained = run(folder, progress=kill_there, settings=small_settings(accumulate=4))
     np.savez(Path(folder) / "weights.npz", *weights_of(trained))
     (Path(folder) / "curve.json").write_text(json.dumps(timeless(trained.curve)))
+
+
+if __name__ == "__main__":
+    # A process for each word, forked once everything is imported, before TensorFlow has started a thread.
+    for word in sys.argv[2:]:
+        child = os.fork()
+        if not child:
+            killed_training(sys.argv[1], int(word))
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

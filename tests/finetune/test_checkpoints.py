@@ -28,7 +28,7 @@ def checkpoint(epochs, *, phase=0):
         ),
         model=[generator.normal(size=(3, 2)).astype(np.float32), np.array([1, 2], dtype=np.uint32)],
         optimiser=[np.array(epochs, dtype=np.int64)] * 12,
-        scaling=[np.float32(8)],
+        scaling=[np.array(8, dtype=np.float32)],
         best=[generator.normal(size=(3, 2)).astype(np.float32)],
     )
 

@@ -44,7 +44,7 @@ def test_the_metrics_are_those_of_scikit_learn(rows):
 
 
 def test_an_epoch_without_validation_rows_is_refused():
-    with pytest.raises(RequestError, match="No validation rows came. Expected at least one row"):
+    with pytest.raises(RequestError, match=r"No validation rows came\. Expected at least one row"):
         epoch_metrics(np.zeros(0, dtype=np.int64), np.zeros((0, 3)), loss=0.0)
 
 

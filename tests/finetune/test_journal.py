@@ -51,7 +51,14 @@ def test_tensorboard_finds_every_scalar_and_picture_of_every_epoch(written):
     for tag in ("validation/confusion", "validation/pictures"):
         assert tag in tags
         assert steps(folder, tag) == [1, 2, 3]
-    losses = [float(np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0] if event.tensor_proto.tensor_content else event.tensor_proto.float_val[0]) for event in events(folder).Tensors("validation/loss")]
+    losses = [
+        float(
+            np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]
+            if event.tensor_proto.tensor_content
+            else event.tensor_proto.float_val[0]
+        )
+        for event in events(folder).Tensors("validation/loss")
+    ]
     assert losses == pytest.approx([row["loss"] for row in trained.curve])
 
 

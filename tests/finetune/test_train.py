@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from small_training import DrawnExamples, SmallLearner, run, small_settings, timeless, weights_of
+from small_training import DrawnExamples, SmallTrainee, run, small_settings, timeless, weights_of
 
 from tfcells.errors import DamageError
 from tfcells.finetune.settings import MONITORS
@@ -28,7 +28,7 @@ def test_phases_follow_one_another_and_the_curve_has_a_row_for_each_epoch(whole)
         (2, "all", 2),
         (2, "all", 3),
     ]
-    assert whole.learner.begun == [("head", True), ("all", False)]
+    assert whole.trainee.begun == [("head", True), ("all", False)]
     for row in whole.curve:
         assert {*MONITORS, "training_loss", "head_rate", "seconds", "peak_memory_bytes", "precision"} <= set(row)
         assert row["seconds"] > 0
@@ -57,11 +57,11 @@ def test_a_finished_training_is_read_not_repeated(tmp_path):
     assert same(weights_of(second), weights_of(first))
 
 
-class Judged(SmallLearner):
+class Judged(SmallTrainee):
     """Whose validation loss is what a list says, so that what is best is known."""
 
-    losses: tuple[float, ...] = ()
-    weights: list = []
+    losses = ()
+    weights = None  # a list, in each test its own
 
     def judge(self, labels, logits):
         _, probabilities = super().judge(labels, logits)
@@ -148,7 +148,7 @@ def test_an_overflow_in_float16_begins_the_epoch_anew_in_float32_and_says_so(tmp
 
     def build(precision):
         built.append(precision)
-        return SmallLearner(precision, overflow=1e6)  # beyond what float16 holds
+        return SmallTrainee(precision, overflow=1e6)  # beyond what float16 holds
 
     trained = run(tmp_path, build=build, precision="mixed_float16", settings=small_settings(2))
     assert built == ["mixed_float16", "float32"]
@@ -162,7 +162,9 @@ def test_an_overflow_in_float16_begins_the_epoch_anew_in_float32_and_says_so(tmp
         "float32",
     )
     assert "became" in fallback["reason"]
-    exact = run(tmp_path / "exact", build=lambda precision: SmallLearner(precision, overflow=1e6), settings=small_settings(2))
+    exact = run(
+        tmp_path / "exact", build=lambda precision: SmallTrainee(precision, overflow=1e6), settings=small_settings(2)
+    )
     assert same(weights_of(trained), weights_of(exact))
 
 
@@ -189,6 +191,6 @@ def test_sound_float16_stays(tmp_path):
 
 
 def test_numbers_of_another_network_are_refused():
-    learner = SmallLearner()
+    trainee = SmallTrainee()
     with pytest.raises(DamageError, match="A checkpoint with 1 arrays does not fit a network of"):
-        assign(learner.model.variables, [np.zeros(3)])
+        assign(trainee.model.variables, [np.zeros(3)])

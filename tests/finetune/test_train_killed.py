@@ -11,20 +11,20 @@ import pytest
 PROGRAM = Path(__file__).parent / "small_training.py"
 
 
-def trained_by_another_process(folder, *stop):
-    command = [sys.executable, str(PROGRAM), str(folder), *map(str, stop)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def trained_by_other_processes(folder, *batches):
+    command = [sys.executable, str(PROGRAM), str(folder), *map(str, batches)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return [int(line) for line in done.stdout.split()]
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_three_times_is_the_training_that_was_not(tmp_path):
-    whole = trained_by_another_process(tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    for batch in (3, 9, 14):  # batches since the start of that process: in epochs 1, 2 and, in phase 2, 4
-        killed = trained_by_another_process(tmp_path / "killed", batch)
-        assert killed.returncode == -9, killed.stderr
-    done = trained_by_another_process(tmp_path / "killed")
-    assert done.returncode == 0, done.stderr
+def test_a_training_that_was_killed_six_times_is_the_training_that_was_not(tmp_path):
+    assert trained_by_other_processes(tmp_path / "whole", 0) == [0]
+    # Batches of each process until its kill, six an epoch: at once, within the first epoch, at its end, within one
+    # of the second phase, two epochs on, and in the last epoch.
+    ends = trained_by_other_processes(tmp_path / "killed", 1, 3, 6, 9, 14, 4, 0)
+    assert ends == [-9] * 6 + [0]
     curves = [json.loads((tmp_path / name / "curve.json").read_text()) for name in ("whole", "killed")]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 5

@@ -1,6 +1,7 @@
 """A training as pictures: its curve, what was taken for what, some answers. Drawing only."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,6 +88,6 @@ def pixels_of(figure: Figure) -> np.ndarray:
 
 
 def _mark_phases(area: "Axes", curve: Sequence[Mapping[str, Any]]) -> None:
-    for number, (before, row) in enumerate(zip(curve, curve[1:], strict=False), 1):
+    for number, (before, row) in enumerate(pairwise(curve), 1):
         if before["phase"] != row["phase"]:
             area.axvline(number + 0.5, color=_GREY, linewidth=0.8, linestyle="--")

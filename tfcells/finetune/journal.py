@@ -34,9 +34,7 @@ class Journal:
         pictures: uint8 of shape (shown, side, side, 3): these pictures.
     """
 
-    def __init__(
-        self, folder: Path, *, class_names: Sequence[str], shown: Sequence[int], pictures: Pictures
-    ) -> None:
+    def __init__(self, folder: Path, *, class_names: Sequence[str], shown: Sequence[int], pictures: Pictures) -> None:
         self.folder = folder
         self._class_names, self._shown, self._pictures = tuple(class_names), list(shown), pictures
         (folder / LOGS).mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,8 @@ Logits = Float32[np.ndarray, "images classes"]
 
 
 @runtime_checkable
-class Learner(Protocol):
-    """A network with what it takes to train it; see `tfcells.finetune.learner`."""
+class Trainee(Protocol):
+    """A network with what it takes to train it; see `tfcells.finetune.trainee`."""
 
     @property
     def model(self) -> keras.Model:
@@ -60,13 +60,13 @@ class Learner(Protocol):
         """Mean loss of rows without weights, and their class probabilities."""
 
 
-Build = Callable[[str], Learner]
-"""From a precision (`float32`, `mixed_float16`, `mixed_bfloat16`) to a learner with its initial weights."""
+Build = Callable[[str], Trainee]
+"""From a precision (`float32`, `mixed_float16`, `mixed_bfloat16`) to a trainee with its initial weights."""
 
 
 @runtime_checkable
 class Examples(Protocol):
-    """The pictures of one training; see `tfcells.finetune.examples`."""
+    """The pictures of one training; see `tfcells.finetune.table_examples`."""
 
     @property
     def labels(self) -> Labels:
@@ -112,14 +112,14 @@ class Trained:
     """A finished training.
 
     Attributes:
-        learner: With the weights that were chosen.
+        trainee: With the weights that were chosen.
         curve: One row per epoch: phase, epoch, metrics, rates, seconds, peak memory, precision.
         best: The epoch whose weights these are; None if none was better than what was begun with.
         precision: What was computed in at the end.
         fallbacks: Changes of precision: phase, epoch, from, to, reason.
     """
 
-    learner: Learner
+    trainee: Trainee
     curve: tuple[Row, ...]
     best: Best | None
     precision: str
@@ -189,45 +189,45 @@ class _Course:
 
     def run(self, precision: str) -> Trained:
         kept = self.checkpoints.latest()
-        learner = self.build(precision if kept is None else kept.state.precision)
+        trainee = self.build(precision if kept is None else kept.state.precision)
         if kept is None:
-            kept = Checkpoint(state=State(precision=precision), model=values_of(learner.model.variables))
+            kept = Checkpoint(state=State(precision=precision), model=values_of(trainee.model.variables))
             self.checkpoints.save(kept)
         elif kept.state.curve:
             _log.info("training: %d epochs are done, going on after them", len(kept.state.curve))
         begun = False
         while kept.state.phase < len(self.settings.phases):
             if not begun:
-                self._enter(learner, kept)
+                self._enter(trainee, kept)
                 begun = True
             if self._over(kept.state):
                 kept, begun = self._finish_phase(kept), False
                 self.checkpoints.save(kept)
                 continue
             try:
-                kept = self._one_epoch(learner, kept)
+                kept = self._one_epoch(trainee, kept)
             except _OverflowError as overflow:
                 kept, begun = self._fallen_back(kept, overflow), False
-                learner = self.build(kept.state.precision)
+                trainee = self.build(kept.state.precision)
                 continue
             self.checkpoints.save(kept)
-        assign(learner.model.variables, kept.model)
+        assign(trainee.model.variables, kept.model)
         state = kept.state
         return Trained(
-            learner=learner,
+            trainee=trainee,
             curve=state.curve,
             best=state.best,
             precision=state.precision,
             fallbacks=state.fallbacks,
         )
 
-    def _enter(self, learner: Learner, kept: Checkpoint) -> None:
-        """Bring a learner to where a checkpoint is."""
-        assign(learner.model.variables, kept.model)
-        learner.begin(self.settings.phases[kept.state.phase], first=kept.state.phase == 0)
+    def _enter(self, trainee: Trainee, kept: Checkpoint) -> None:
+        """Bring a trainee to where a checkpoint is."""
+        assign(trainee.model.variables, kept.model)
+        trainee.begin(self.settings.phases[kept.state.phase], first=kept.state.phase == 0)
         if kept.state.epoch:
-            assign(learner.model.variables, kept.model)  # what beginning a phase measured is long in them
-            optimiser, scaling = _parted(learner.model.optimizer)
+            assign(trainee.model.variables, kept.model)  # what beginning a phase measured is long in them
+            optimiser, scaling = _parted(trainee.model.optimizer)
             assign(optimiser, kept.optimiser)
             if kept.scaling:
                 assign(scaling, kept.scaling)
@@ -241,27 +241,27 @@ class _Course:
         state = replace(kept.state, phase=kept.state.phase + 1, epoch=0, phase_best=None, stalled=0)
         return Checkpoint(state=state, model=kept.best or kept.model, best=kept.best)
 
-    def _one_epoch(self, learner: Learner, kept: Checkpoint) -> Checkpoint:
+    def _one_epoch(self, trainee: Trainee, kept: Checkpoint) -> Checkpoint:
         state, started = kept.state, time.perf_counter()
         place = f"phase {state.phase + 1}, epoch {state.epoch + 1}"
-        loss = self._pass(learner, kept, place)
-        logits, features = learner.look(self.examples.watched())
+        loss = self._pass(trainee, kept, place)
+        logits, features = trainee.look(self.examples.watched())
         seconds = time.perf_counter() - started
         if not np.isfinite(logits).all():
             self._not_finite(kept, place, "an answer on the validation rows", float("nan"))
-        validation_loss, probabilities = learner.judge(self.examples.labels, logits)
+        validation_loss, probabilities = trainee.judge(self.examples.labels, logits)
         row: Row = {
             "phase": state.phase + 1,
             "trained": self.settings.phases[state.phase].train,
             "epoch": state.epoch + 1,
             "training_loss": loss,
             **epoch_metrics(self.examples.labels, probabilities, loss=validation_loss),
-            **{f"{part}_rate": rate for part, rate in learner.rates().items()},
+            **{f"{part}_rate": rate for part, rate in trainee.rates().items()},
             "precision": state.precision,
             "seconds": seconds,
             "peak_memory_bytes": peak_memory(),
         }
-        after = self._judged(kept, row, learner)
+        after = self._judged(kept, row, trainee)
         self.watch(
             EpochSeen(
                 number=len(after.state.curve),
@@ -274,11 +274,11 @@ class _Course:
         )
         return after
 
-    def _pass(self, learner: Learner, kept: Checkpoint, place: str) -> float:
+    def _pass(self, trainee: Trainee, kept: Checkpoint, place: str) -> float:
         """One pass over the training pictures; the mean loss of its batches."""
         pictures, batches = self.examples.training(len(kept.state.curve)), self.examples.batches
         guard = _Guard(place, batches, self.progress)
-        history = learner.model.fit(pictures, epochs=1, shuffle=False, verbose=0, callbacks=[guard])
+        history = trainee.model.fit(pictures, epochs=1, shuffle=False, verbose=0, callbacks=[guard])
         if guard.bad_batch is not None:
             where = f"the training loss, in batch {guard.bad_batch} of {batches}"
             self._not_finite(kept, place, where, guard.loss)
@@ -305,21 +305,19 @@ class _Course:
             "reason": str(overflow),
         }
         _log.warning("training: %s in %s; the epoch begins anew in %s", overflow, state.precision, FLOAT32)
-        return replace(
-            kept, state=replace(state, precision=FLOAT32, fallbacks=(*state.fallbacks, entry)), scaling=()
-        )
+        return replace(kept, state=replace(state, precision=FLOAT32, fallbacks=(*state.fallbacks, entry)), scaling=())
 
-    def _judged(self, kept: Checkpoint, row: Row, learner: Learner) -> Checkpoint:
+    def _judged(self, kept: Checkpoint, row: Row, trainee: Trainee) -> Checkpoint:
         """The checkpoint after an epoch: what is best by now, and for how long."""
         state, monitor = kept.state, self.settings.training.monitor
-        value, here = float(row[monitor]), values_of(learner.model.variables)
+        value, here = float(row[monitor]), values_of(trainee.model.variables)
         best, best_values = state.best, kept.best
         if not self.choose:
             best, best_values = Best(phase=row["phase"], epoch=row["epoch"], value=value), ()
         elif better(value, None if best is None else best.value, monitor=monitor):
             best, best_values = Best(phase=row["phase"], epoch=row["epoch"], value=value), here
         progressed = better(value, state.phase_best, monitor=monitor)
-        optimiser, scaling = _parted(learner.model.optimizer)
+        optimiser, scaling = _parted(trainee.model.optimizer)
         return Checkpoint(
             state=replace(
                 state,

@@ -2,15 +2,16 @@
 
 import numpy as np
 
-from tfcells.arrays import Features, Float64
+from tfcells.arrays import Features, Float, Float64
 from tfcells.errors import RequestError
 
 Gram = Float64[np.ndarray, "images images"]
+Others = Float[np.ndarray, "others numbers"]
 
 _FEWEST = 4
 
 
-def linear_cka(first: Features, second: Features) -> float:
+def linear_cka(first: Features, second: Others) -> float:
     """Linear centred kernel alignment of two representations, debiased.
 
     Kornblith et al. (2019), Similarity of neural network representations revisited, arXiv:1905.00414, with the
