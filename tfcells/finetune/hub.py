@@ -147,7 +147,9 @@ def sequences(model: keras.Model) -> dict[str, tuple[keras.layers.Layer, ...]]:
 
 def _load(model: keras.Model, path: Path) -> None:
     if not path.name.endswith(_SUFFIX):
-        raise RequestError(f"{path} is no {_SUFFIX} file. Expected one that keras-hub's backbone wrote by save_weights.")
+        raise RequestError(
+            f"{path} is no {_SUFFIX} file. Expected one that keras-hub's backbone wrote by save_weights."
+        )
     try:
         model.load_weights(path)
     # h5py and Keras raise ValueError, KeyError, OSError and more for a file of another network.

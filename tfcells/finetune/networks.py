@@ -4,11 +4,8 @@ The named networks are small and start from nothing (`plain`); a backbone of the
 its weights and stands inside as a model of its own, layer names and all, so that it can be written back.
 """
 
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import keras
@@ -25,10 +22,8 @@ from tfcells.finetune.hub import HUB, build_hub, open_hub, sequences
 from tfcells.finetune.plain import PLAIN
 from tfcells.finetune.settings import NetworkSettings
 
-NETWORKS: Final = (*PLAIN, *HUB, *BACKBONES)
-"""All names."""
 _POLICIES: Final = ("float32", "mixed_float16", "mixed_bfloat16")
-_KERNEL: Final = "bilinear"
+_KERNEL: Final = "bilinear"  # of what has no row in the catalog
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,6 +62,22 @@ class Network:
     sequences: dict[str, tuple[keras.layers.Layer, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Body:
+    """What is inside a network, before it has a head; the attributes are those of `Network`."""
+
+    model: keras.Model
+    kernel: str
+    preprocessing: Preprocessing
+    weights: str
+    sha256: str
+
+
+def network_names() -> tuple[str, ...]:
+    """All names that `build_network` knows."""
+    return (*PLAIN, *HUB, *BACKBONES)
+
+
 def build_network(settings: NetworkSettings, *, classes: int, seed: int, precision: str = "float32") -> Network:
     """Build a network with its weights.
 
@@ -83,46 +94,42 @@ def build_network(settings: NetworkSettings, *, classes: int, seed: int, precisi
         MissingWeightsError: If the weights are not on this machine and cannot be fetched.
         RequestError: If weights or size do not fit it, or there are fewer than two classes.
     """
-    if settings.name not in NETWORKS:
-        raise UnknownNameError("network", settings.name, NETWORKS)
-    if precision not in _POLICIES:
-        raise UnknownNameError("dtype policy", precision, _POLICIES)
+    if settings.name not in network_names():
+        raise UnknownNameError("network", settings.name, network_names())
+    _check_policy(precision)
     if classes < 2:
         raise RequestError(f"A network for {classes} class{'' if classes == 1 else 'es'}. Expected 2 or more classes.")
-    builders: tuple[tuple[object, Callable[[NetworkSettings, int, int, str], Network]], ...] = (
-        (PLAIN, _plain),
-        (HUB, _hub),
-        (BACKBONES, _catalogued),
-    )
-    build = next(build for table, build in builders if settings.name in table)  # type: ignore[operator]
-    network = build(settings, classes, seed, precision)
+    if settings.name in PLAIN:
+        network = _plain(settings, classes=classes, seed=seed, precision=precision)
+    else:
+        body = _open_body(settings, seed=seed)
+        if precision != "float32":
+            body = replace(body, model=_body_in(body.model, settings.name, precision))
+        network = _with_head(body, settings, classes=classes, seed=seed, precision=precision)
     _seed_dropout(network.model, seed)
     network.model.trainable = True
     return network
 
 
 def in_precision(network: Network, precision: str) -> Network:
-    """The same network, with copies of its weights and of its dropout's state, computing by another dtype policy.
+    """The same network computing by another dtype policy, with copies of its weights and of its dropout's state.
 
     Raises:
         UnknownNameError: If there is no such precision.
     """
-    if precision not in _POLICIES:
-        raise UnknownNameError("dtype policy", precision, _POLICIES)
+    _check_policy(precision)
+    settings, classes, seed = network.settings, network.classes, network.seed
     if network.body is None:
-        twin = _plain(network.settings, network.classes, network.seed, precision)
+        twin = _plain(settings, classes=classes, seed=seed, precision=precision)
     else:
-        twin = _with_head(
-            network.settings,
-            _body_in(network.body, network.settings.name, network.size, precision),
-            classes=network.classes,
-            seed=network.seed,
+        body = _Body(
+            model=_body_in(network.body, settings.name, precision),
             kernel=network.kernel,
             preprocessing=network.preprocessing,
-            precision=precision,
             weights=network.weights,
             sha256=network.sha256,
         )
+        twin = _with_head(body, settings, classes=classes, seed=seed, precision=precision)
     copy_weights(network.model, twin.model)
     for ours, theirs in zip(_generators(network.model), _generators(twin.model), strict=True):
         theirs.state.assign(ours.state)
@@ -130,41 +137,7 @@ def in_precision(network: Network, precision: str) -> Network:
     return twin
 
 
-def write_body(network: Network, folder: Path, *, name: str) -> Path:
-    """Write the backbone inside a network as weights that `open_backbone` reads.
-
-    Args:
-        network: With a backbone inside.
-        folder: Where to; `open_backbone` finds it there through TFCELLS_WEIGHTS_DIR.
-        name: Name of the weights.
-
-    Returns:
-        The file, `<backbone>_<name>.weights.h5`; one that was there is replaced in one step.
-
-    Raises:
-        RequestError: If there is no backbone inside, or the name cannot be one.
-    """
-    if network.body is None:
-        raise RequestError(f"{network.settings.name} has no backbone inside to write. Expected one of the catalog's.")
-    if not name or name in (NONE, "imagenet") or any(sign in name for sign in "/\\."):
-        raise RequestError(
-            f"Weights cannot be named {name!r}. Expected a word without dots and slashes, not `none` and not `imagenet`."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{network.settings.name}_{name}.weights.h5"
-    # Hidden, and without the name's beginning: a folder is searched for files that begin with the backbone's name.
-    unfinished = folder / f".unfinished-{os.getpid()}-{target.name}"
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
-            network.body.save_weights(unfinished)
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return target
-
-
-def _plain(settings: NetworkSettings, classes: int, seed: int, precision: str) -> Network:
+def _plain(settings: NetworkSettings, *, classes: int, seed: int, precision: str) -> Network:
     row = PLAIN[settings.name]
     if settings.weights != NONE:
         raise RequestError(
@@ -172,8 +145,8 @@ def _plain(settings: NetworkSettings, classes: int, seed: int, precision: str) -
         )
     if settings.pooling != NetworkSettings.pooling:
         raise RequestError(
-            f"network.pooling is {settings.pooling!r}, which is for backbones: {settings.name} has its own "
-            f"(`{row.pooling}`). Leave it out."
+            f"network.pooling is {settings.pooling!r}, which is for backbones: {settings.name} has its own, "
+            f"{row.pooling!r}. Leave it out."
         )
     size = settings.size or row.size
     preprocessing = find_backbone("mobilenet_v2").preprocessing  # pixels from -1 to 1
@@ -200,54 +173,33 @@ def _plain(settings: NetworkSettings, classes: int, seed: int, precision: str) -
     )
 
 
-def _catalogued(settings: NetworkSettings, classes: int, seed: int, precision: str) -> Network:
+def _open_body(settings: NetworkSettings, *, seed: int) -> _Body:
+    if settings.name in HUB:
+        row = HUB[settings.name]
+        size = settings.size or row.size
+        hub = open_hub(settings.name, weights=settings.weights, size=size, seed=seed)
+        return _Body(
+            model=hub.model,
+            kernel=_KERNEL,
+            preprocessing=row.preprocessing,
+            weights=hub.weights,
+            sha256=hub.sha256,
+        )
     opened = open_backbone(settings.name, weights=settings.weights, size=settings.size, seed=seed)
-    return _with_head(
-        settings,
-        _body_in(opened.model, settings.name, opened.size, precision),
-        classes=classes,
-        seed=seed,
+    return _Body(
+        model=opened.model,
         kernel=opened.row.kernel,
         preprocessing=opened.row.preprocessing,
-        precision=precision,
         weights=opened.weights,
         sha256=opened.sha256,
     )
 
 
-def _hub(settings: NetworkSettings, classes: int, seed: int, precision: str) -> Network:
-    row = HUB[settings.name]
-    size = settings.size or row.size
-    opened = open_hub(settings.name, weights=settings.weights, size=size, seed=seed)
-    return _with_head(
-        settings,
-        _body_in(opened.model, settings.name, size, precision),
-        classes=classes,
-        seed=seed,
-        kernel=_KERNEL,
-        preprocessing=row.preprocessing,
-        precision=precision,
-        weights=opened.weights,
-        sha256=opened.sha256,
-    )
-
-
-def _with_head(
-    settings: NetworkSettings,
-    body: keras.Model,
-    *,
-    classes: int,
-    seed: int,
-    kernel: str,
-    preprocessing: Preprocessing,
-    precision: str,
-    weights: str,
-    sha256: str,
-) -> Network:
-    size = body.input_shape[1]
+def _with_head(body: _Body, settings: NetworkSettings, *, classes: int, seed: int, precision: str) -> Network:
+    size = body.model.input_shape[1]
     pixels = keras.Input((size, size, 3), name="pixels", dtype="float32")
     logits, head = add_head(
-        body(scale_pixels(pixels, preprocessing)),
+        body.model(scale_pixels(pixels, body.preprocessing)),
         classes=classes,
         pooling=settings.pooling,
         hidden=settings.hidden,
@@ -259,25 +211,31 @@ def _with_head(
         classes=classes,
         seed=seed,
         model=keras.Model(pixels, logits, name=f"{settings.name}_classifier"),
-        body=body,
+        body=body.model,
         head=head,
         size=size,
-        kernel=kernel,
-        preprocessing=preprocessing,
-        weights=weights,
-        sha256=sha256,
+        kernel=body.kernel,
+        preprocessing=body.preprocessing,
+        weights=body.weights,
+        sha256=body.sha256,
         precision=precision,
-        sequences=sequences(body),
+        sequences=sequences(body.model),
     )
 
 
-def _body_in(body: keras.Model, name: str, size: int, precision: str) -> keras.Model:
-    """A body that computes by a dtype policy, with copies of the weights; itself if it does so in `float32` already."""
-    if name in HUB:
-        twin = build_hub(name, size, policy=precision)
-        copy_weights(body, twin)
-        return twin
-    return with_policy(body, precision)
+def _body_in(body: keras.Model, name: str, precision: str) -> keras.Model:
+    """A copy of a body that computes by a dtype policy."""
+    if name not in HUB:
+        return with_policy(body, precision)
+    # Built, not cloned: a clone would be no keras-hub backbone, and write its weights by other names.
+    twin = build_hub(name, body.input_shape[1], policy=precision)
+    copy_weights(body, twin)
+    return twin
+
+
+def _check_policy(precision: str) -> None:
+    if precision not in _POLICIES:
+        raise UnknownNameError("dtype policy", precision, _POLICIES)
 
 
 def _seeds(seed: int) -> Iterator[int]:
@@ -288,12 +246,13 @@ def _seeds(seed: int) -> Iterator[int]:
 
 
 def _seed_dropout(model: keras.Model, seed: int) -> None:
-    # Keras seeds what was built without a seed, as the catalog's networks are, from Python's global generator.
-    for generator, drawn in zip(_generators(model), _seeds(seed + 1), strict=False):
-        generator.state.assign([drawn, 0])
+    # What was built without a seed, as the catalog's networks are, Keras seeds from Python's global generator.
+    drawn = np.random.default_rng((seed, 1))
+    for generator in _generators(model):
+        generator.state.assign([int(drawn.integers(2**31)), 0])
 
 
 def _generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
     """Of everything random inside, in order."""
-    layers = [layer for layer in model._flatten_layers() if layer is not model]
+    layers = model._flatten_layers()
     return [layer.seed_generator for layer in layers if getattr(layer, "seed_generator", None) is not None]
