@@ -21,7 +21,7 @@ import hashlib
 import os
 import random
 from collections import deque
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -90,7 +90,7 @@ def preset_digest(size: int) -> str:
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _idle(size: int, turned: bool) -> deque[Any]:
     """Pipelines that no thread uses at the moment."""
     return deque()

@@ -117,4 +117,4 @@ def stained(pixels: Pixels, *, factors: Float64[np.ndarray, "3"], offsets: Float
     density = cv2.LUT(pixels, _DENSITY)
     changed = cv2.transform(density, np.column_stack([mixed.T, offsets @ STAINS]).astype(np.float32))
     light = cv2.exp(np.float32(np.log(256)) - changed)
-    return np.asarray(cv2.subtract(light, (1.0, 1.0, 1.0, 0.0), dtype=cv2.CV_8U))
+    return np.asarray(np.rint(light - 1).clip(0, 255), dtype=np.uint8)

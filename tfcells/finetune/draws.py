@@ -1,5 +1,6 @@
 """Which pictures an epoch draws, and in which order: a pure function of seed, epoch and ids. No TensorFlow here."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -70,7 +71,8 @@ def check_rows(ids: Ids, rows: Sequence[int] | np.ndarray, labels: Labels) -> li
         raise EmptyDataError("There are no rows to learn from. Expected one or more.")
     if len(labels) != len(ids):
         raise RequestError(
-            f"{len(labels)} labels for a table of {len(ids)} rows. Expected one for every row of the table, used or not."
+            f"{len(labels)} labels for a table of {len(ids)} rows. Expected one for every row of the table, used or "
+            "not."
         )
     if len(set(numbers)) < len(numbers):
         raise RequestError(f"{len(numbers)} rows, of which {len(set(numbers))} are different. Expected each row once.")
@@ -88,7 +90,7 @@ def even_batches(draws: Sequence[Draw], batch_size: int) -> list[list[Draw]]:
     number = -(-len(draws) // batch_size)
     least, longer = divmod(len(draws), max(number, 1))
     starts = [least * batch + min(batch, longer) for batch in range(number + 1)]
-    return [list(draws[start:stop]) for start, stop in zip(starts, starts[1:], strict=False)]
+    return [list(draws[start:stop]) for start, stop in itertools.pairwise(starts)]
 
 
 def _once(rows: Iterable[int]) -> list[Draw]:

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from tfcells.arrays import Float32, Int64, Labels
 from tfcells.errors import DamageError, RequestError, UnknownNameError
-from tfcells.finetune.augment import augment, picture_seed
 from tfcells.finetune.draws import Draw, check_rows, epoch_draws, even_batches
 from tfcells.finetune.pictures import PictureCache, Pictures
 from tfcells.finetune.settings import AUGMENTATIONS
@@ -83,12 +82,11 @@ def training_batches(
     pictures = Pictures(table, size, kernel, PictureCache(0) if cache is None else cache)
     draws = epoch_draws(table.ids, rows, labels, sampling=sampling, seed=seed, epoch=epoch)
 
-    def augmented(draw: Draw) -> Example:
-        pixels, aspect = pictures.rounded(draw.row)
-        variant = picture_seed("variant", seed, epoch, table.ids[draw.row], draw.copy)
-        return augment(pixels, seed=variant, aspect=aspect).astype(np.float32)
+    def make(draw: Draw) -> Example:
+        if augmentation == "none":
+            return pictures.exact(draw.row)
+        return pictures.variant(draw.row, seed=seed, epoch=epoch, copy=draw.copy).astype(np.float32)
 
-    make = augmented if augmentation == "cells" else (lambda draw: pictures.exact(draw.row))
     return batches_of(
         even_batches(draws, batch_size), make, (size, size, 3), labels=labels, weights=weights, workers=workers
     )

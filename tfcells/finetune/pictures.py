@@ -9,6 +9,7 @@ import numpy as np
 
 from tfcells.arrays import Float32, UInt8
 from tfcells.errors import DamageError, UnknownNameError
+from tfcells.finetune.augment import augment, picture_seed
 from tfcells.images.checked import read_checked
 from tfcells.images.decode import BadImageError
 from tfcells.images.resize import RESIZERS
@@ -95,6 +96,22 @@ class Pictures:
             DamageError: As `exact`.
         """
         return self._fetch(row, "rounded", _eight_bits)
+
+    def variant(self, row: int, *, seed: int, epoch: int, copy: int = 0) -> Rounded:
+        """A row's picture, augmented: what an epoch of training by a seed shows of it.
+
+        Args:
+            row: Of the table.
+            seed: Of the training.
+            epoch: Counted from 0.
+            copy: 0 for the first appearance in the epoch; see `tfcells.finetune.draws`.
+
+        Raises:
+            DamageError: As `exact`.
+        """
+        pixels, aspect = self.rounded(row)
+        variant = picture_seed("variant", seed, epoch, self.table.ids[row], copy)
+        return augment(pixels, seed=variant, aspect=aspect)
 
     def _fetch(self, row: int, form: str, finish: Callable[[Exact], Exact | Rounded]) -> tuple[np.ndarray, float]:
         def read() -> tuple[np.ndarray, float]:
