@@ -152,4 +152,4 @@ if __name__ == "__main__":
         if not child:
             killed_training(sys.argv[1], int(word))
             os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, NoReturn, Protocol, runtime_checkable
 
 import keras
 import numpy as np
@@ -23,6 +23,7 @@ from tfcells.finetune.checkpoints import Best, Checkpoint, Checkpoints, Row, Sta
 from tfcells.finetune.determinism import deterministic
 from tfcells.finetune.epoch_metrics import better, epoch_metrics
 from tfcells.finetune.memory import peak_memory
+from tfcells.finetune.precision import overflow
 from tfcells.finetune.settings import FinetuneSettings, PhaseSettings
 from tfcells.progress import Progress, silent
 
@@ -206,8 +207,8 @@ class _Course:
                 continue
             try:
                 kept = self._one_epoch(trainee, kept)
-            except _OverflowError as overflow:
-                kept, begun = self._fallen_back(kept, overflow), False
+            except _OverflowError as beyond:
+                kept, begun = self._fallen_back(kept, beyond), False
                 trainee = self.build(kept.state.precision)
                 continue
             self.checkpoints.save(kept)
@@ -224,7 +225,7 @@ class _Course:
     def _enter(self, trainee: Trainee, kept: Checkpoint) -> None:
         """Bring a trainee to where a checkpoint is."""
         assign(trainee.model.variables, kept.model)
-        trainee.begin(self.settings.phases[kept.state.phase], first=kept.state.phase == 0)
+        trainee.begin(self.settings.phases[kept.state.phase], first=kept.state.serial == 0)
         if kept.state.epoch:
             assign(trainee.model.variables, kept.model)  # what beginning a phase measured is long in them
             optimiser, scaling = _parted(trainee.model.optimizer)
@@ -248,7 +249,9 @@ class _Course:
         logits, features = trainee.look(self.examples.watched())
         seconds = time.perf_counter() - started
         if not np.isfinite(logits).all():
-            self._not_finite(kept, place, "an answer on the validation rows", float("nan"))
+            if state.precision == FLOAT16:
+                raise _OverflowError("an answer on the validation rows is no number")
+            self._stop(kept, place, "an answer on the validation rows", float("nan"))
         validation_loss, probabilities = trainee.judge(self.examples.labels, logits)
         row: Row = {
             "phase": state.phase + 1,
@@ -279,32 +282,31 @@ class _Course:
         pictures, batches = self.examples.training(len(kept.state.curve)), self.examples.batches
         guard = _Guard(place, batches, self.progress)
         history = trainee.model.fit(pictures, epochs=1, shuffle=False, verbose=0, callbacks=[guard])
+        reason = overflow(trainee.model.optimizer, loss=guard.loss)
+        if reason is not None:
+            raise _OverflowError(reason)
         if guard.bad_batch is not None:
-            where = f"the training loss, in batch {guard.bad_batch} of {batches}"
-            self._not_finite(kept, place, where, guard.loss)
+            self._stop(kept, place, f"the training loss, in batch {guard.bad_batch} of {batches},", guard.loss)
         return float(history.history["loss"][-1])
 
-    def _not_finite(self, kept: Checkpoint, place: str, what: str, value: float) -> None:
-        """Fall back where there is more precision to be had, else stop."""
+    def _stop(self, kept: Checkpoint, place: str, what: str, value: float) -> NoReturn:
         state = kept.state
-        if state.precision == FLOAT16:
-            raise _OverflowError(f"{what} became {value}")
         raise DamageError(
             f"In {place}, {what} became {value}, computed in {state.precision}. Nothing of this epoch is kept; "
             f"{self.checkpoints.folder} holds the weights of the {len(state.curve)} epochs before it. Train with lower "
             "body_rate and head_rate, a longer warmup or a smaller clip_norm, in another folder."
         )
 
-    def _fallen_back(self, kept: Checkpoint, overflow: "_OverflowError") -> Checkpoint:
+    def _fallen_back(self, kept: Checkpoint, beyond: "_OverflowError") -> Checkpoint:
         state = kept.state
         entry = {
             "phase": state.phase + 1,
             "epoch": state.epoch + 1,
             "from": state.precision,
             "to": FLOAT32,
-            "reason": str(overflow),
+            "reason": str(beyond),
         }
-        _log.warning("training: %s in %s; the epoch begins anew in %s", overflow, state.precision, FLOAT32)
+        _log.warning("training: %s; the epoch begins anew in %s", beyond, FLOAT32)
         return replace(kept, state=replace(state, precision=FLOAT32, fallbacks=(*state.fallbacks, entry)), scaling=())
 
     def _judged(self, kept: Checkpoint, row: Row, trainee: Trainee) -> Checkpoint:

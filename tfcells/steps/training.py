@@ -14,11 +14,14 @@ from tfcells.arrays import Probabilities
 from tfcells.backbones.catalog import BACKBONES
 from tfcells.backbones.weights import file_digest
 from tfcells.config import FinetuneConfig
+from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import images_of
+from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
 from tfcells.finetune.examples import faults_by_name
 from tfcells.finetune.figures import plot_curve
 from tfcells.finetune.journal import Journal
 from tfcells.finetune.networks import Network
+from tfcells.finetune.pictures import Pictures
 from tfcells.finetune.precision import resolve_precision
 from tfcells.finetune.table_examples import TableExamples
 from tfcells.finetune.train import EpochSeen, Trained, train
@@ -74,6 +77,7 @@ def teach(
         embeddings.write(seen)
 
     with faults_by_name():
+        _show_augmentation(config, taught, fold, examples, folder)
         trained = train(
             build,
             examples,
@@ -139,6 +143,20 @@ def _prepared(
         )
     )
     return build, held[0], network
+
+
+def _show_augmentation(
+    config: FinetuneConfig, taught: Taught, fold: TaughtFold, examples: TableExamples, folder: Path
+) -> None:
+    """What augmentation makes of a picture of each class, as `contact_sheet.png`."""
+    if config.training.augmentation == "none":
+        return
+    pictures = Pictures(taught.table, examples.size, examples.kernel, examples.cache)
+    rows = some_of_each_class(
+        taught.ids, taught.labels, classes=len(taught.class_names), rows=fold.training.tolist(), seed=config.seed
+    )
+    sheet = draw_contact_sheet(pictures, rows, taught.labels, taught.class_names, seed=config.seed)
+    write_atomically(folder / "contact_sheet.png", png_of(sheet))
 
 
 def _asked(trainee: NetworkTrainee, examples: TableExamples, taught: Taught, rows: np.ndarray) -> Probabilities:
