@@ -145,11 +145,32 @@ def killed_training(folder, batch):
     (Path(folder) / "curve.json").write_text(json.dumps(timeless(trained.curve)))
 
 
+class MirroredTrainee(SmallTrainee):
+    """On two halves of the processor, each taking half of every batch."""
+
+    def __init__(self, precision="float32"):
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        self.strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        with self.strategy.scope():
+            super().__init__(precision, dropout=0.0)
+
+    def begin(self, phase, *, first):
+        with self.strategy.scope():
+            super().begin(phase, first=first)
+
+
+def mirrored_training(folder):
+    """Two epochs of the head, without dropout."""
+    trained = run(folder, build=MirroredTrainee, settings=small_settings(2), choose=False)
+    (Path(folder) / "curve.json").write_text(json.dumps(timeless(trained.curve)))
+
+
 if __name__ == "__main__":
     # A process for each word, forked once everything is imported, before TensorFlow has started a thread.
     for word in sys.argv[2:]:
         child = os.fork()
         if not child:
-            killed_training(sys.argv[1], int(word))
+            mirrored_training(sys.argv[1]) if word == "mirrored" else killed_training(sys.argv[1], int(word))
             os._exit(0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_training import SmallTrainee, run, small_settings, timeless
 
 PROGRAM = Path(__file__).parent / "small_training.py"
 
@@ -32,3 +33,15 @@ def test_a_training_that_was_killed_six_times_is_the_training_that_was_not(tmp_p
         assert first.files == second.files
         for name in first.files:
             np.testing.assert_array_equal(first[name], second[name])
+
+
+@pytest.mark.slow
+def test_on_two_devices_each_batch_is_parted_and_the_head_learns_what_it_learns_on_one(tmp_path):
+    assert trained_by_other_processes(tmp_path / "both", "mirrored") == [0]
+    curve = json.loads((tmp_path / "both" / "curve.json").read_text())
+    one = run(
+        tmp_path / "one", build=lambda precision: SmallTrainee(dropout=0.0), settings=small_settings(2), choose=False
+    )
+    for both, alone in zip(curve, timeless(one.curve), strict=True):
+        assert both["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+        assert both["training_loss"] == pytest.approx(alone["training_loss"], rel=1e-3)

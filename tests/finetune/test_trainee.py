@@ -125,7 +125,7 @@ def test_several_hosts_are_refused_with_the_reason(monkeypatch):
     hosts = {"worker": ["one:1234", "two:1234"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": hosts, "task": {"type": "worker", "index": 0}}))
     with pytest.raises(
-        RequestError, match="TF_CONFIG names 2 hosts. Keras' fit fails under MultiWorkerMirroredStrategy"
+        RequestError, match=r"TF_CONFIG names 2 hosts\. Keras' fit fails under MultiWorkerMirroredStrategy"
     ):
         check_one_host()
     for text in (json.dumps({"cluster": {"worker": ["one:1234"]}}), "no json", "{}", "[]"):

@@ -67,6 +67,10 @@ def config_of(root, weights, **more):
     return parse_finetune_config(raw)
 
 
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, cell_folder, weights):
     out = tmp_path_factory.mktemp("finetune") / "run"
@@ -172,13 +176,26 @@ def test_again_nothing_is_trained_and_the_answer_is_the_same(finished, cell_fold
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.out, copy)
-    before = (copy / "finetune.json").read_bytes()
+    before = content(copy)
     other = config_of(cell_folder, weights, training={"batch_size": 4})
     with pytest.raises(StaleStoreError, match=r"training.batch_size is 8 in the store, 4 was asked for"):
         run_finetune(other, out=copy)
-    assert (copy / "finetune.json").read_bytes() == before
     with pytest.raises(StaleStoreError, match=r"seed is 0 in the store, 1 was asked for"):
         run_finetune(config_of(cell_folder, weights, seed=1), out=copy)
+    assert content(copy) == before
+
+
+def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folder, weights, tmp_path):
+    copy, cells = tmp_path / "copy", tmp_path / "cells"
+    shutil.copytree(finished.out, copy)
+    shutil.copytree(cell_folder, cells)
+    again = run_finetune(config_of(cells, weights, compare=True), out=copy)  # the same ones, elsewhere
+    assert again.results["accuracy"] == finished.results["accuracy"]
+    next(cells.glob("*/*.png")).unlink()
+    with pytest.raises(
+        StaleStoreError, match=r"holds another training: .*images.count is 36 in the store, 35 was asked"
+    ):
+        run_finetune(config_of(cells, weights), out=copy)
 
 
 def test_a_folder_of_something_else_and_a_comparison_with_nothing_are_refused_at_once(tmp_path, cell_folder, weights):

@@ -52,7 +52,9 @@ class NetworkTrainee:
         self._batches, self._plain = batches, plain
         self._loss = build_loss(settings.loss, class_names)
         # What the head's last layer is given, beside what it gives.
-        self._looker = keras.Model(self.model.input, [self.model.output, self.model.get_layer(network.head[-1]).input])
+        with self.model.distribute_strategy.scope():
+            last = self.model.get_layer(network.head[-1])
+            self._looker = keras.Model(self.model.input, [self.model.output, last.input])
         self._parts: dict[str, float] = {}
 
     @property

@@ -14,9 +14,10 @@ import numpy as np
 from tfcells.backbones.catalog import BACKBONES
 from tfcells.backbones.weights import NONE
 from tfcells.config import FinetuneConfig
-from tfcells.errors import RequestError
+from tfcells.errors import RequestError, StaleStoreError
 from tfcells.features.extract import Extraction, extract
 from tfcells.features.pieces import write_atomically
+from tfcells.features.recipe import differences
 from tfcells.features.store import FeatureStore, known_files
 from tfcells.images.readers import read_images
 from tfcells.images.table import ImageTable
@@ -72,7 +73,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         DamageError: If training met a loss that is no number.
     """
     out = Path(out)
-    check_finetune_out(out)
+    check_finetune_out(config, out)
     check_comparison(config)
     frozen = frozen_features(config.against) if config.against is not None else None
     table = read_images(
@@ -131,16 +132,35 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     return Finetuned(out=out, results=results)
 
 
-def check_finetune_out(out: Path) -> None:
-    """Refuse a folder that holds something other than a fine-tuning.
+def check_finetune_out(config: FinetuneConfig, out: Path) -> None:
+    """Refuse a folder that holds something other than this fine-tuning.
+
+    Where the pictures lie, and what the network is compared with, may change: the pictures themselves may not, which
+    the checkpoints know.
 
     Raises:
-        RequestError: If so.
+        RequestError: If it holds something else.
+        StaleStoreError: If it holds another fine-tuning; names every difference.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / CONFIG).is_file():
-        raise RequestError(f"{out} exists and is no fine-tuning of tfcells. Choose another --out, or empty it.")
+    try:
+        there = json.loads((out / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as none:
+        raise RequestError(
+            f"{out} exists and is no fine-tuning of tfcells. Choose another --out, or empty it."
+        ) from none
+    found = differences(_of_training(there), _of_training(config.as_json()))
+    if found:
+        raise StaleStoreError(f"{out} holds another fine-tuning: {'; '.join(found)}. Choose another --out.")
+
+
+def _of_training(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that a training cannot go on without, phases by their numbers."""
+    images = {name: value for name, value in config.get("images", {}).items() if name not in ("root", "groups")}
+    phases = {str(number): phase for number, phase in enumerate(config.get("phases", ()), 1)}
+    sections = {name: config.get(name) for name in ("name", "seed", "network", "loss", "training")}
+    return {**sections, "images": images, "phases": phases}
 
 
 def check_comparison(config: FinetuneConfig) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from tfcells.backbones.catalog import find_backbone
+from tfcells.errors import RequestError
 from tfcells.features.extract import Extraction, extract
 from tfcells.features.store import FeatureStore
 from tfcells.images.table import ImageTable
@@ -41,7 +42,7 @@ def layer_drift(
 
     Returns:
         `images`, and `cka`: 1 for a layer that sees what it saw before, 0 for one that has nothing in common with
-        what it was.
+        what it was; None where the layer tells too few of the pictures apart to say.
     """
     stores = [
         _features(table, Extraction(**_request(backbone, weights, size, seed)), into / name, progress)
@@ -50,8 +51,15 @@ def layer_drift(
     taps = find_backbone(backbone).taps
     return {
         "images": len(stores[0].rows.ids),
-        "cka": {tap: linear_cka(*(np.asarray(store.array(tap)) for store in stores)) for tap in taps},
+        "cka": {tap: _alike(*(np.asarray(store.array(tap)) for store in stores)) for tap in taps},
     }
+
+
+def _alike(before: np.ndarray, after: np.ndarray) -> float | None:
+    try:
+        return linear_cka(before, after)
+    except RequestError:  # hours of training must not be lost to a dead layer
+        return None
 
 
 def _request(backbone: str, weights: str, size: int, seed: int) -> dict[str, Any]:
