@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from tensorflow.python.framework import config as framework_config
 
@@ -18,3 +20,10 @@ def test_an_error_inside_leaves_it_too():
     with pytest.raises(ZeroDivisionError), deterministic():
         raise ZeroDivisionError
     assert not framework_config.is_op_determinism_enabled()
+
+
+def test_what_is_drawn_inside_does_not_move_the_callers_generator():
+    before = random.getstate()
+    with deterministic():
+        random.random()
+    assert random.getstate() == before

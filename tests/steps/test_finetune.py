@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import keras
@@ -50,7 +51,9 @@ def weights(tmp_path_factory):
             drawn = generator.normal(0, 0.2, tuple(variable.shape))
             variable.assign(np.abs(drawn) + 0.5 if "variance" in variable.path else drawn)
         path = tmp_path_factory.mktemp("weights") / "small_drawn.weights.h5"
-        model.save_weights(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
+            model.save_weights(path)
         yield path
 
 

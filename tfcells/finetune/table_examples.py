@@ -12,7 +12,7 @@ from tfcells.finetune.pictures import PictureCache
 from tfcells.finetune.settings import FinetuneSettings
 from tfcells.images.table import ImageTable
 
-Rows = Int64[np.ndarray, " rows"]
+Rows = Int64[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -103,7 +104,9 @@ class NetworkTrainee:
             return write_body(self.network, folder, name=name)
         path = folder / f"{self.network.settings.name}_{name}.weights.h5"
         unfinished = folder / f".unfinished-{path.name}"
-        self.model.save_weights(unfinished)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
+            self.model.save_weights(unfinished)
         unfinished.replace(path)
         return path
 

@@ -11,7 +11,7 @@ from tfcells.errors import RequestError
 from tfcells.images.splits import HOLDOUT, LEFT_OUT, TRAIN, VALIDATION, Split, assign_parts, split_table
 from tfcells.images.table import ImageTable, codes_of
 
-Rows = Int64[np.ndarray, " rows"]
+Rows = Int64[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
