@@ -83,8 +83,9 @@ def plot_answers(
 def pixels_of(figure: Figure) -> np.ndarray:
     """A figure as uint8 of shape (height, width, 3)."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    canvas.draw()  # type: ignore[no-untyped-call]
+    rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return rgba[..., :3].copy()
 
 
 def _mark_phases(area: "Axes", curve: Sequence[Mapping[str, Any]]) -> None:

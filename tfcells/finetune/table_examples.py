@@ -44,7 +44,7 @@ class TableExamples:
     @property
     def labels(self) -> Labels:
         """int64 of shape (rows,): of the rows looked at."""
-        return self.all_labels[self.looked_at]
+        return np.asarray(self.all_labels[self.looked_at])
 
     @property
     def batches(self) -> int:
@@ -94,4 +94,4 @@ class TableExamples:
             return None
         classes = int(self.all_labels.max()) + 1
         of_class = balanced_weights(self.all_labels[self.teaching], classes=classes)
-        return of_class[self.all_labels]
+        return np.asarray(of_class[self.all_labels])

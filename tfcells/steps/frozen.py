@@ -105,7 +105,8 @@ def _one_fold(
 ) -> tuple[dict[str, Any], Probabilities]:
     """The tap and the penalty that do best on the choosing rows, and the answers of that probe to the asked rows."""
     teaching, choosing = _choosing(taught, fold, seed=seed)
-    labels, best = taught.labels, (-1.0, "", {})
+    labels = taught.labels
+    best: tuple[float, str, dict[str, Any]] = (-1.0, "", {})
     for tap in store.layers:
         vectors = _vectors(store, tap, place)
         for penalty in PROBES[PROBE].grid["C"]:

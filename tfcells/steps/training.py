@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def teach(
             watch=watch,
             progress=progress,
         )
-        trainee: NetworkTrainee = trained.trainee
+        trainee = cast(NetworkTrainee, trained.trainee)  # it is what `build` made
         answers = _asked(trainee, examples, taught, fold.asked)
         watched = _asked(trainee, examples, taught, fold.watched)
     weights = trainee.write_weights(folder, name=config.name)
