@@ -106,7 +106,7 @@ def list_blocks(network: Network) -> dict[str, tuple[str, ...]]:
 def _first_blocks(parts: dict[str, Part]) -> dict[str, str | None]:
     """For each part the block that its name tells, or else that of the first part it leads to whose name tells one."""
     position = {name: index for index, name in enumerate(parts)}
-    first: dict[str, str | None] = {name: None for name in parts}  # the part that names the block
+    first: dict[str, str | None] = dict.fromkeys(parts)  # the part that names the block
     for name in reversed(parts):
         if _block_name(name):
             first[name] = name
