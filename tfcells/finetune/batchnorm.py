@@ -104,11 +104,11 @@ class _TrainingMode:
         # Traced here, so that it sees the flags as they are now.
         model = self._network.model
         shape = (None, self._network.size, self._network.size, 3)
-        return tf.function(
-            lambda pixels: model(pixels, training=True),
-            input_signature=[tf.TensorSpec(shape, tf.float32)],
-            autograph=False,
+        signature = [tf.TensorSpec(shape, tf.float32)]
+        passed: Callable[[Batch], Any] = tf.function(
+            lambda pixels: model(pixels, training=True), input_signature=signature, autograph=False
         )
+        return passed
 
     def __exit__(self, *_: object) -> None:
         for norm, (momentum, trainable) in zip(self._norms, self._before, strict=True):

@@ -37,7 +37,8 @@ def family_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
 def family_mask(class_names: tuple[str, ...]) -> FamilyMask:
     """Which classes compete: those of one family."""
     families = np.array(family_names(class_names))
-    return families[:, None] == families[None, :]
+    mask: FamilyMask = families[:, None] == families[None, :]
+    return mask
 
 
 def probabilities(

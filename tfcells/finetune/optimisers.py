@@ -15,7 +15,7 @@ from tfcells.finetune.settings import PhaseSettings
 _NESTEROV: Final = 0.9
 
 
-class _RatePerVariable:
+class _RatePerVariable(keras.optimizers.Optimizer):
     """What both optimisers do beyond Keras': a factor of the learning rate for each variable, by its path.
 
     The decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101) goes by the variable's own rate too, which
@@ -32,33 +32,33 @@ class _RatePerVariable:
         Raises:
             RequestError: If one has none, or two have one path.
         """
-        if self.built:  # type: ignore[has-type]
+        if self.built:
             return
         paths = [variable.path for variable in variables]
         strange = [path for path in paths if path not in self.factors or paths.count(path) > 1]
         if strange:
             raise RequestError(
-                f"Variable {strange[0]!r} has no learning rate of its own ({len(strange)} of {len(paths)} have none, or "
-                "share a path). Expected an optimiser that was built for what the phase trains."
+                f"Variable {strange[0]!r} has no learning rate of its own ({len(strange)} of {len(paths)} have none or "
+                "share a path). Expected an optimiser made for what the phase trains."
             )
-        self.exclude_from_weight_decay([variable for variable in variables if not _decays(variable)])  # type: ignore[attr-defined]
+        self.exclude_from_weight_decay([variable for variable in variables if not _decays(variable)])
         # By Keras' own key, since `update_step` is given TensorFlow's variables, which have no path.
-        self._factor_of = {self._var_key(v): self.factors[v.path] for v in variables}  # type: ignore[attr-defined]
-        super().build(variables)  # type: ignore[misc]
+        self._factor_of = {self._var_key(v): self.factors[v.path] for v in variables}
+        super().build(variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Decay and step, both at the variable's own rate."""
-        rate = ops.cast(learning_rate, variable.dtype) * self._factor_of[self._var_key(variable)]  # type: ignore[attr-defined]
-        if self.weight_decay and self._use_weight_decay(variable):  # type: ignore[attr-defined]
-            self.assign_sub(variable, variable * (rate * self.weight_decay))  # type: ignore[attr-defined]
-        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+        rate = ops.cast(learning_rate, variable.dtype) * self._factor_of[self._var_key(variable)]
+        if self.weight_decay and self._use_weight_decay(variable):
+            self.assign_sub(variable, variable * (rate * self.weight_decay))
+        super().update_step(gradient, variable, rate)
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Nothing: Keras would decay all at one rate; `update_step` does it."""
 
     def get_config(self) -> dict[str, Any]:
         """As Keras has it, with the factors."""
-        return {**super().get_config(), "factors": self.factors}  # type: ignore[misc]
+        return {**super().get_config(), "factors": self.factors}
 
 
 @keras.saving.register_keras_serializable(package="tfcells")
