@@ -170,7 +170,9 @@ class FinetuneSettings:
     """A fine-tuning: the network, its phases in order, the loss, and how it is trained."""
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
-    phases: tuple[PhaseSettings, ...] = (PhaseSettings(epochs=3, train=HEAD), PhaseSettings(epochs=12))
+    phases: tuple[PhaseSettings, ...] = field(
+        default_factory=lambda: (PhaseSettings(epochs=3, train=HEAD), PhaseSettings(epochs=12))
+    )
     loss: LossSettings = field(default_factory=LossSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 
