@@ -194,7 +194,7 @@ def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folde
     shutil.copytree(cell_folder, cells)
     again = run_finetune(config_of(cells, weights, compare=True), out=copy)  # the same ones, elsewhere
     assert again.results["accuracy"] == finished.results["accuracy"]
-    next(cells.glob("*/*.png")).unlink()
+    next(cells.glob("*/*.jpg")).unlink()
     with pytest.raises(
         StaleStoreError, match=r"holds another training: .*images.count is 36 in the store, 35 was asked"
     ):

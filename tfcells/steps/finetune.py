@@ -26,7 +26,7 @@ from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.summary import confusion_json, per_class_json, scores_json
 from tfcells.progress import Progress, silent
 from tfcells.steps.audit import audit_images, audited_groups
-from tfcells.steps.frozen import compare_frozen, frozen_features
+from tfcells.steps.frozen import compare_frozen, frozen_features, places_in
 from tfcells.steps.results import exit_code
 from tfcells.steps.split import write_split_files
 from tfcells.steps.taught import Taught, deal_rows
@@ -85,15 +85,17 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     )
     deal_rows(table, config.images, seed=config.seed)  # what cannot be split must not cost an audit first
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
+    if not (out / CONFIG).exists():
+        write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
     audited = None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", progress=progress)
         table = audited_groups(table, out / "audit")
     taught = deal_rows(table, config.images, seed=config.seed)
+    if frozen is not None:
+        places_in(frozen, taught)  # rows that it lacks must not be missed after hours
     for difference in taught.split.unlike_asked:
         _log.warning("%s", difference)
-    split = write_split_files(taught.split, out)
     trained = [
         teach(
             config,
@@ -113,7 +115,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         "config": config.as_json(),
         "seed": config.seed,
         "data": _data_json(table, taught),
-        "split": {**split, "unlike_asked": list(taught.split.unlike_asked)},
+        "split": {**write_split_files(taught.split, out), "unlike_asked": list(taught.split.unlike_asked)},
         "audit": audited,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow")},
         "folds": [network.facts for network in trained],

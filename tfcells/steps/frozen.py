@@ -69,7 +69,7 @@ def compare_frozen(
     Raises:
         RequestError: If the store lacks a row.
     """
-    place = _places(store, taught)
+    place = places_in(store, taught)
     started, chosen = time.perf_counter(), []
     probabilities = np.zeros((len(taught.labels), len(taught.class_names)))
     for done, fold in enumerate(taught.folds):
@@ -145,8 +145,12 @@ def _vectors(store: FeatureStore, tap: str, place: Rows) -> np.ndarray:
     return vectors.reshape(len(vectors), -1).astype(np.float32)
 
 
-def _places(store: FeatureStore, taught: Taught) -> Rows:
-    """Where the store keeps each row."""
+def places_in(store: FeatureStore, taught: Taught) -> Rows:
+    """Where a store keeps each row of a fine-tuning.
+
+    Raises:
+        RequestError: If it lacks one.
+    """
     known = store.row_of
     missing = [id for id in taught.ids if id not in known]
     if missing:

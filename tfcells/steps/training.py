@@ -149,14 +149,15 @@ def _show_augmentation(
     config: FinetuneConfig, taught: Taught, fold: TaughtFold, examples: TableExamples, folder: Path
 ) -> None:
     """What augmentation makes of a picture of each class, as `contact_sheet.png`."""
-    if config.training.augmentation == "none":
+    path = folder / "contact_sheet.png"
+    if config.training.augmentation == "none" or path.exists():
         return
     pictures = Pictures(taught.table, examples.size, examples.kernel, examples.cache)
     rows = some_of_each_class(
         taught.ids, taught.labels, classes=len(taught.class_names), rows=fold.training.tolist(), seed=config.seed
     )
     sheet = draw_contact_sheet(pictures, rows, taught.labels, taught.class_names, seed=config.seed)
-    write_atomically(folder / "contact_sheet.png", png_of(sheet))
+    write_atomically(path, png_of(sheet))
 
 
 def _asked(trainee: NetworkTrainee, examples: TableExamples, taught: Taught, rows: np.ndarray) -> Probabilities:
