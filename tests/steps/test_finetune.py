@@ -26,7 +26,7 @@ ROW = Backbone(
     Preprocessing("rgb", (1 / 127.5,) * 3, (-1.0,) * 3),
     32,
     "block_1_conv",
-    "block_1_conv",
+    "block_1_bn",
     "block_2_conv",
 )
 
