@@ -1,6 +1,6 @@
 """A training that takes seconds: a network of some hundred weights on drawn pictures of three classes.
 
-Run as a program it trains until it is killed, again and again: `python small_training.py FOLDER BATCH...`.
+Run as a program it trains in folders until it is killed, again and again: `small_training.py ROOT NAME:BATCH...`.
 """
 
 import json
@@ -169,8 +169,10 @@ def mirrored_training(folder):
 if __name__ == "__main__":
     # A process for each word, forked once everything is imported, before TensorFlow has started a thread.
     for word in sys.argv[2:]:
+        name, how = word.split(":")
+        folder = Path(sys.argv[1]) / name
         child = os.fork()
         if not child:
-            mirrored_training(sys.argv[1]) if word == "mirrored" else killed_training(sys.argv[1], int(word))
+            mirrored_training(folder) if how == "mirrored" else killed_training(folder, int(how))
             os._exit(0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
