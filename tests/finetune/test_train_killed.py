@@ -1,4 +1,4 @@
-"""Training killed by force, again and again, ends as if nothing had happened: to the bit. And training on two devices."""
+"""Training killed by force, again and again, ends as if nothing had happened: to the bit. Training on two devices."""
 
 import json
 import subprocess

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tfcells.arrays import Confusion, Labels, Pictures, Probabilities
 from tfcells.names import drawn
@@ -37,6 +38,7 @@ def plot_curve(curve: Sequence[Mapping[str, Any]], *, title: str, looked_at: str
     right.set(title=f"{drawn(looked_at)} rows", xlabel="epoch", ylim=(None, 1.0))
     for area in (left, right):
         _mark_phases(area, curve)
+        area.xaxis.set_major_locator(MaxNLocator(integer=True))
         area.spines[["top", "right"]].set_visible(False)
         area.legend(frameon=False)
     figure.suptitle(drawn(title))

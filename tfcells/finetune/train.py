@@ -280,6 +280,7 @@ class _Course:
     def _pass(self, trainee: Trainee, kept: Checkpoint, place: str) -> float:
         """One pass over the training pictures; the mean loss of its batches."""
         pictures, batches = self.examples.training(len(kept.state.curve)), self.examples.batches
+        self.progress(place, 0, batches)
         guard = _Guard(place, batches, self.progress)
         history = trainee.model.fit(pictures, epochs=1, shuffle=False, verbose=0, callbacks=[guard])
         reason = overflow(trainee.model.optimizer, loss=guard.loss)
