@@ -1,5 +1,7 @@
 """What learns in a phase, how fast, and that the rest stays bit for bit."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -57,7 +59,7 @@ def test_what_a_phase_names_changes_and_nothing_else_does(asked):
 def test_the_last_blocks_grow_with_their_number_up_to_all():
     network = tiny_network()
     sets = [set(learning_layers(network, f"last:{count}")) for count in range(1, len(BLOCKS) + 1)]
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(sets))
     assert set(learning_layers(network, "head")) < sets[0]
     assert sets[-1] == set(learning_layers(network, "all"))
     assert sets[1] == {"block_3_left", "block_3_right", "top_conv", "top_bn", "head_logits"}
