@@ -19,7 +19,7 @@ from tfcells.finetune.settings import LossSettings
 CLASSES = ("eosinophil", "lymphocyte", "monocyte", "platelet")
 FAMILIES = ("pbc/lymphocyte", "chula/lymphocyte", "pbc/monocyte", "chula/platelet", "pbc/platelet")
 
-logit_arrays = arrays(np.float32, (6, 4), elements=st.floats(-30, 30, width=32))
+logit_arrays = arrays(np.float32, (6, 4), elements=st.floats(-15, 15, width=32))
 label_arrays = arrays(np.int64, (6,), elements=st.integers(0, 3))
 
 
@@ -30,7 +30,7 @@ def loss_of(labels, logits, names=CLASSES, **settings):
 @given(label_arrays, logit_arrays)
 def test_without_extras_it_is_cross_entropy(labels, logits):
     expected = log_loss(labels, softmax(logits.astype(np.float64), axis=1), labels=range(4))
-    # log_loss clips probabilities; a logit 30 below the others is within its clip in float64
+    # log_loss clips probabilities; logits 30 apart are within
     assert loss_of(labels, logits) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
@@ -66,7 +66,7 @@ def test_gamma_is_that_of_the_settings():
         assert float(made(labels, logits)) == pytest.approx(expected, rel=1e-5)
 
 
-@given(arrays(np.float32, (8, 5), elements=st.floats(-30, 30, width=32)), st.sampled_from([0.0, 2.0]))
+@given(arrays(np.float32, (8, 5), elements=st.floats(-15, 15, width=32)), st.sampled_from([0.0, 2.0]))
 def test_families_are_separate_softmaxes(logits, gamma):
     labels = np.arange(8) % 5
     expected = []

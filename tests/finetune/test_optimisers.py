@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_networks import drawn_batch, install_tiny, same, tiny_network, values
+from tiny_networks import NAMES, drawn_batch, install_tiny, same, tiny_network, values
 
 from tfcells.errors import RequestError
 from tfcells.finetune.losses import ClassLoss
@@ -100,7 +100,7 @@ def test_accumulated_batches_train_as_one_large_batch_does():
         network.body.get_layer("block_2_drop").rate = 0.0
         asked = phase(train="all", accumulate=accumulate, clip_norm=1.0, weight_decay=0.01, optimiser="sgd")
         made = build_optimiser(asked, start_phase(network, asked), batches_per_epoch=4)
-        network.model.compile(made, ClassLoss("abc"))
+        network.model.compile(made, ClassLoss(NAMES))
         for start in range(0, 8, size):
             network.model.train_on_batch(pixels[start : start + size], labels[start : start + size])
         trained.append(values(network.model.weights))

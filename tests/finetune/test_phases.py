@@ -5,7 +5,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
-from tiny_networks import BLOCKS, drawn_batch, install_tiny, same, tiny_network, values
+from tiny_networks import BLOCKS, NAMES, drawn_batch, install_tiny, same, tiny_network, values
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.finetune.blocks import layers_from, list_blocks
@@ -28,7 +28,7 @@ def train(network, asked, *, batch_norm="frozen", steps=2):
     """A few steps of a phase by Keras' own training."""
     learners = start_phase(network, asked, batch_norm=batch_norm)
     optimiser = build_optimiser(asked, learners, batches_per_epoch=steps, precision=network.precision)
-    network.model.compile(optimiser, ClassLoss("abc"), auto_scale_loss=False)
+    network.model.compile(optimiser, ClassLoss(NAMES), auto_scale_loss=False)
     for step in range(steps):
         network.model.train_on_batch(*drawn_batch(seed=step))
     return learners

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from test_phases import phase
-from tiny_networks import drawn_batch, install_tiny, tiny_network
+from tiny_networks import NAMES, drawn_batch, install_tiny, tiny_network
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.engines.machine import Machine
@@ -59,7 +59,7 @@ def test_an_unknown_precision_is_refused():
 def compiled(network, train="all"):
     asked = phase(train, body_rate=1e-3, head_rate=1e-3)
     made = build_optimiser(asked, start_phase(network, asked), batches_per_epoch=40, precision=network.precision)
-    network.model.compile(made, ClassLoss("abc"), auto_scale_loss=False)
+    network.model.compile(made, ClassLoss(NAMES), auto_scale_loss=False)
     return made
 
 

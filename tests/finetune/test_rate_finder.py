@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from test_phases import phase
-from tiny_networks import drawn_batch, install_tiny, same, tiny_network, values
+from tiny_networks import NAMES, drawn_batch, install_tiny, same, tiny_network, values
 
 from tfcells.errors import RequestError
 from tfcells.finetune.losses import ClassLoss
 from tfcells.finetune.rate_finder import find_rate
 
-LOSS = ClassLoss("abc")
+LOSS = ClassLoss(NAMES)
 
 
 @pytest.fixture(autouse=True)
