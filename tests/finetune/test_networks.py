@@ -1,7 +1,6 @@
 """Networks by name: what goes in, what comes out, and that nothing of it is random by accident."""
 
 import sys
-import warnings
 
 import keras
 import numpy as np
@@ -110,7 +109,7 @@ def test_a_network_goes_to_another_precision_and_back_with_all_that_it_learned(n
     back = in_precision(mixed, "float32")
     np.testing.assert_array_equal(back.model(drawn_batch(4)[0]), network.model(drawn_batch(4)[0]))
     back.model.get_layer(back.head[-1]).bias.assign([9, 9, 9])
-    assert not network.model.get_layer(network.head[-1]).bias.numpy().all()  # copies, not the same variables
+    assert 9 not in network.model.get_layer(network.head[-1]).bias.numpy()  # copies, not the same variables
 
 
 @pytest.mark.parametrize(("name", "size"), [("tiny", 32), ("mobilenet_v2", 96)])
@@ -164,7 +163,7 @@ def test_what_cannot_be_built_is_refused_with_what_to_do():
         build_network(NetworkSettings(name="cnn"), classes=3, seed=0)
     with pytest.raises(RequestError, match=r"network\.pooling is 'max', .*cnn has its own, 'mean'"):
         tiny_network(name="cnn", pooling="max")
-    with pytest.raises(UnknownNameError, match=r"Unknown dtype policy 'float16'\. Did you mean 'mixed_float16'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown dtype policy 'float16'\..* Expected one of: float32, mixed_f"):
         tiny_network(precision="float16")
     with pytest.raises(UnknownNameError, match="Unknown dtype policy 'auto'"):
         in_precision(tiny_network(), "auto")
@@ -177,16 +176,13 @@ def test_networks_of_keras_hub_say_where_it_comes_from(name, monkeypatch):
         tiny_network(name=name)
 
 
-def test_dropout_goes_on_where_saved_weights_left_it(tmp_path):
-    """Checkpoints hold the state of what is random, or a resumed training would differ."""
+def test_dropout_goes_on_from_the_variables_of_the_model():
+    """Checkpoints must hold all variables: `save_weights` leaves out the state of what is random."""
     network, pixels = tiny_network(), drawn_batch(4)[0]
     network.model(pixels, training=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
-        network.model.save_weights(tmp_path / "now.weights.h5")
+    kept = values(network.model.variables)
     expected = network.model(pixels, training=True).numpy()
     fresh = tiny_network(seed=1)
-    fresh.model.load_weights(tmp_path / "now.weights.h5")
-    for norm in ("stem_bn", "block_1_bn", "block_2_bn", "top_bn"):  # moved on by the pass above, no matter here
-        network.body.get_layer(norm).momentum = 1.0
+    for variable, value in zip(fresh.model.variables, kept, strict=True):
+        variable.assign(value)
     np.testing.assert_array_equal(fresh.model(pixels, training=True), expected)

@@ -1,9 +1,11 @@
 """What learns in a phase, how fast, and that the rest stays bit for bit."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
-from tiny_networks import BLOCKS, drawn_batch, install_tiny, same, tiny_network, values
+from tiny_networks import BLOCKS, NAMES, drawn_batch, install_tiny, same, tiny_network, values
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.finetune.blocks import layers_from, list_blocks
@@ -26,7 +28,7 @@ def train(network, asked, *, batch_norm="frozen", steps=2):
     """A few steps of a phase by Keras' own training."""
     learners = start_phase(network, asked, batch_norm=batch_norm)
     optimiser = build_optimiser(asked, learners, batches_per_epoch=steps, precision=network.precision)
-    network.model.compile(optimiser, ClassLoss("abc"), auto_scale_loss=False)
+    network.model.compile(optimiser, ClassLoss(NAMES), auto_scale_loss=False)
     for step in range(steps):
         network.model.train_on_batch(*drawn_batch(seed=step))
     return learners
@@ -57,7 +59,7 @@ def test_what_a_phase_names_changes_and_nothing_else_does(asked):
 def test_the_last_blocks_grow_with_their_number_up_to_all():
     network = tiny_network()
     sets = [set(learning_layers(network, f"last:{count}")) for count in range(1, len(BLOCKS) + 1)]
-    assert all(small < large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small < large for small, large in pairwise(sets))
     assert set(learning_layers(network, "head")) < sets[0]
     assert sets[-1] == set(learning_layers(network, "all"))
     assert sets[1] == {"block_3_left", "block_3_right", "top_conv", "top_bn", "head_logits"}

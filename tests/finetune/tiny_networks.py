@@ -9,6 +9,7 @@ from tfcells.finetune.settings import NetworkSettings
 
 SIGNED = Preprocessing("rgb", (1 / 127.5,) * 3, (-1.0,) * 3)
 TINY = Backbone("tiny", "Tiny", "tiny", SIGNED, 32, "stem_conv", "block_2_add", "out_relu")
+NAMES = ("a", "b", "c")
 BLOCKS = ("block_1", "block_2", "block_3", "top_conv")
 
 

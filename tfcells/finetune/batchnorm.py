@@ -55,15 +55,15 @@ def recalibrate(network: Network, batches: Iterable[Batch]) -> int:
 
     Raises:
         EmptyDataError: If there is no picture.
-        DamageError: If a statistic is not finite; those of before are put back.
+        DamageError: If a statistic is not finite; those of before stay.
     """
     norms = batch_norms(network)
     if not norms:
         return 0
-    before = [_statistics(norm) for norm in norms]
-    sums = [(np.zeros_like(mean), np.zeros_like(mean)) for mean, _ in before]
+    sums = [tuple(np.zeros_like(values) for values in _statistics(norm)) for norm in norms]
     pictures = 0
-    with _TrainingMode(network, norms) as passed:
+    # What is not finite is refused below, in words.
+    with _TrainingMode(network, norms) as passed, np.errstate(invalid="ignore", over="ignore"):
         for batch in batches:
             passed(batch)
             pictures += len(batch)
@@ -71,23 +71,21 @@ def recalibrate(network: Network, batches: Iterable[Batch]) -> int:
                 mean, variance = _statistics(norm)
                 total += len(batch) * mean
                 squares += len(batch) * (variance + mean**2)
-    measured = [_moments(*both, pictures) for both in sums] if pictures else before
-    finite = all(np.isfinite(values).all() for both in measured for values in both)
-    for norm, (mean, variance) in zip(norms, measured if finite else before, strict=True):
-        norm.moving_mean.assign(mean.astype(np.float32))
-        norm.moving_variance.assign(variance.astype(np.float32))
+        measured = [_moments(total, squares, max(pictures, 1)) for total, squares in sums]
     if not pictures:
         raise EmptyDataError("No training picture to measure batch norm on. Expected one batch or more.")
-    if not finite:
+    if not all(np.isfinite(values).all() for both in measured for values in both):
         raise DamageError(
             f"Batch norm of {network.settings.name} measured on {pictures} pictures is not finite under "
             f"{network.precision}. Expected finite activations: use float32, or batch_norm `frozen`."
         )
+    for norm, both in zip(norms, measured, strict=True):
+        _put(norm, both)
     return len(norms)
 
 
 class _TrainingMode:
-    """A pass in training mode that leaves the statistics of its batch behind; flags are put back at the end."""
+    """A pass in training mode that leaves the statistics of its batch behind; at the end all is as it was before."""
 
     def __init__(self, network: Network, norms: list[keras.layers.BatchNormalization]) -> None:
         self._network = network
@@ -95,7 +93,7 @@ class _TrainingMode:
         self._drops = [layer for layer in network.model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
 
     def __enter__(self) -> Callable[[Batch], Any]:
-        self._before = [(norm.momentum, norm.trainable) for norm in self._norms]
+        self._before = [(norm.momentum, norm.trainable, _statistics(norm)) for norm in self._norms]
         self._rates = [drop.rate for drop in self._drops]
         for norm in self._norms:
             norm.trainable, norm.momentum = True, 0.0
@@ -111,14 +109,21 @@ class _TrainingMode:
         return passed
 
     def __exit__(self, *_: object) -> None:
-        for norm, (momentum, trainable) in zip(self._norms, self._before, strict=True):
+        for norm, (momentum, trainable, statistics) in zip(self._norms, self._before, strict=True):
             norm.momentum, norm.trainable = momentum, trainable
+            _put(norm, statistics)
         for drop, rate in zip(self._drops, self._rates, strict=True):
             drop.rate = rate
 
 
 def _statistics(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
     return norm.moving_mean.numpy().astype(np.float64), norm.moving_variance.numpy().astype(np.float64)
+
+
+def _put(norm: keras.layers.BatchNormalization, statistics: tuple[np.ndarray, np.ndarray]) -> None:
+    mean, variance = statistics
+    norm.moving_mean.assign(mean.astype(np.float32))
+    norm.moving_variance.assign(variance.astype(np.float32))
 
 
 def _moments(total: np.ndarray, squares: np.ndarray, pictures: int) -> tuple[np.ndarray, np.ndarray]:

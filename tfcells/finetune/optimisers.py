@@ -58,7 +58,7 @@ class _RatePerVariable(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """As Keras has it, with the factors."""
-        return {**super().get_config(), "factors": self.factors}
+        return {**super().get_config(), "factors": dict(self.factors)}
 
 
 @keras.saving.register_keras_serializable(package="tfcells")
