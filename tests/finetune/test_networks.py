@@ -112,23 +112,43 @@ def test_a_network_goes_to_another_precision_and_back_with_all_that_it_learned(n
     assert 9 not in network.model.get_layer(network.head[-1]).bias.numpy()  # copies, not the same variables
 
 
-@pytest.mark.parametrize(("name", "size"), [("tiny", 32), ("mobilenet_v2", 96)])
-def test_a_trained_body_is_written_as_weights_that_open_with_the_same_features(name, size, tmp_path, monkeypatch):
-    network = tiny_network(name=name, size=size, precision="mixed_bfloat16")
+def trained(network):
+    """Other weights than it was built with."""
     generator = np.random.default_rng(1)
     for variable in network.body.weights:
         variable.assign_add(np.abs(generator.normal(0, 0.02, tuple(variable.shape))).astype(np.float32))
+    return network
+
+
+def test_a_trained_body_is_written_as_weights_that_open_with_the_same_features(tmp_path, monkeypatch):
+    network = trained(tiny_network(precision="mixed_bfloat16"))
     path = write_body(network, tmp_path / "new", name="cells")
-    assert [file.name for file in (tmp_path / "new").iterdir()] == [f"{name}_cells.weights.h5"]
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["tiny_cells.weights.h5"]
     monkeypatch.setenv("TFCELLS_WEIGHTS_DIR", str(path.parent))
-    opened = open_backbone(name, weights="cells", size=size)
+    opened = open_backbone("tiny", weights="cells")
     assert (opened.weights, opened.sha256) == ("cells", file_digest(path))
     assert weights_digest(opened.model) == weights_digest(network.body)
-    pixels = drawn_batch(2, size=size)[0] / 127.5 - 1
-    exact = in_precision(network, "float32").body
-    np.testing.assert_array_equal(opened.model(pixels), exact(pixels))
-    again = build_network(NetworkSettings(name=name, weights=str(path), size=size), classes=3, seed=0)
-    assert again.sha256 == file_digest(path)
+    pixels = drawn_batch(2)[0] / 127.5 - 1
+    np.testing.assert_array_equal(opened.model(pixels), in_precision(network, "float32").body(pixels))
+    again = build_network(NetworkSettings(name="tiny", weights=str(path)), classes=3, seed=0)
+    assert (again.weights, again.sha256) == ("cells", file_digest(path))
+
+
+def test_a_real_network_keeps_its_layer_names_and_comes_back_from_what_was_written(tmp_path):
+    network = trained(tiny_network(name="mobilenet_v2", size=32, precision="mixed_float16"))
+    opened = open_backbone("mobilenet_v2", weights=write_body(network, tmp_path, name="cells"), size=32)
+    assert [layer.name for layer in opened.model.layers[1:]] == [layer.name for layer in network.body.layers[1:]]
+    assert weights_digest(opened.model) == weights_digest(network.body)
+
+
+@pytest.mark.slow
+def test_a_network_with_sums_outside_layers_goes_to_another_precision():
+    network = tiny_network(name="mobilenet_v3_small", size=64)
+    mixed = in_precision(network, "mixed_bfloat16")
+    assert [layer.name for layer in mixed.body.layers[1:]] == [layer.name for layer in network.body.layers[1:]]
+    assert same(values(mixed.model.weights), values(network.model.weights))
+    pixels, _ = drawn_batch(2, size=64)
+    np.testing.assert_array_equal(in_precision(mixed, "float32").model(pixels), network.model(pixels))
 
 
 def test_what_was_written_before_is_replaced(tmp_path):

@@ -5,11 +5,10 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
-from tiny_networks import BLOCKS, NAMES, drawn_batch, install_tiny, same, tiny_network, values
+from tiny_networks import BLOCKS, drawn_batch, install_tiny, same, tiny_network, train_step, values
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.finetune.blocks import layers_from, list_blocks
-from tfcells.finetune.losses import ClassLoss
 from tfcells.finetune.optimisers import build_optimiser
 from tfcells.finetune.phases import layer_rates, learning_layers, start_phase
 from tfcells.finetune.settings import PhaseSettings
@@ -25,12 +24,12 @@ def phase(train="all", **settings):
 
 
 def train(network, asked, *, batch_norm="frozen", steps=2):
-    """A few steps of a phase by Keras' own training."""
+    """A few steps of a phase."""
     learners = start_phase(network, asked, batch_norm=batch_norm)
     optimiser = build_optimiser(asked, learners, batches_per_epoch=steps, precision=network.precision)
-    network.model.compile(optimiser, ClassLoss(NAMES), auto_scale_loss=False)
+    optimiser.build(network.model.trainable_variables)
     for step in range(steps):
-        network.model.train_on_batch(*drawn_batch(seed=step))
+        train_step(network, optimiser, drawn_batch(seed=step))
     return learners
 
 

@@ -4,11 +4,10 @@ import keras
 import numpy as np
 import pytest
 from test_phases import phase
-from tiny_networks import NAMES, drawn_batch, install_tiny, tiny_network
+from tiny_networks import drawn_batch, install_tiny, tiny_network, train_step
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.engines.machine import Machine
-from tfcells.finetune.losses import ClassLoss
 from tfcells.finetune.networks import in_precision
 from tfcells.finetune.optimisers import build_optimiser
 from tfcells.finetune.phases import start_phase
@@ -56,10 +55,10 @@ def test_an_unknown_precision_is_refused():
         resolve_precision("mixed_floa16")
 
 
-def compiled(network, train="all"):
+def optimiser_for(network, train="all"):
     asked = phase(train, body_rate=1e-3, head_rate=1e-3)
     made = build_optimiser(asked, start_phase(network, asked), batches_per_epoch=40, precision=network.precision)
-    network.model.compile(made, ClassLoss(NAMES), auto_scale_loss=False)
+    made.build(network.model.trainable_variables)
     return made
 
 
@@ -67,18 +66,18 @@ def test_a_forced_overflow_of_activations_falls_back_to_float32_and_trains_there
     network = tiny_network(precision="mixed_float16")
     network.body.get_layer("stem_bn").gamma.assign([3e5] * 4)  # beyond 65,504, and normalised again further on
     batch = drawn_batch()
-    made = compiled(network)
+    made = optimiser_for(network)
     before = [weight.numpy() for weight in network.model.trainable_variables]
-    loss = float(network.model.train_on_batch(*batch))
+    loss = train_step(network, made, batch)
     reason = overflow(made, loss=loss)
     assert reason is not None
     assert reason.startswith(("the loss is nan: activations left the range", "the loss is inf: activations left"))
     for ours, kept in zip(network.model.trainable_variables, before, strict=True):
         np.testing.assert_array_equal(ours, kept)  # the update was left out
     fallen = in_precision(network, "float32")
-    made = compiled(fallen)
+    made = optimiser_for(fallen)
     for _ in range(2):
-        loss = float(fallen.model.train_on_batch(*batch))
+        loss = train_step(fallen, made, batch)
         assert np.isfinite(loss)
         assert overflow(made, loss=loss) is None
 
@@ -88,10 +87,10 @@ def test_gradients_that_overflow_at_any_scale_are_found_by_the_scale():
     logits = network.model.get_layer("head_logits")
     logits.kernel.assign(logits.kernel * 1e9)
     network.body.get_layer("top_bn").gamma.assign([1e-6] * 12)
-    made = compiled(network)
+    made = optimiser_for(network)
     reasons = []
     for _ in range(17):
-        loss = float(network.model.train_on_batch(*drawn_batch()))
+        loss = train_step(network, made, drawn_batch())
         assert np.isfinite(loss)
         reasons.append(overflow(made, loss=loss))
     assert reasons[:15] == [None] * 15
@@ -100,15 +99,15 @@ def test_gradients_that_overflow_at_any_scale_are_found_by_the_scale():
 
 def test_healthy_training_in_float16_is_left_alone():
     network = tiny_network(precision="mixed_float16")
-    made = compiled(network)
+    made = optimiser_for(network)
     assert overflow(made, loss=1.0) is None
     for seed in range(3):
-        assert overflow(made, loss=float(network.model.train_on_batch(*drawn_batch(seed=seed)))) is None
+        assert overflow(made, loss=train_step(network, made, drawn_batch(seed=seed))) is None
 
 
 def test_a_loss_that_is_no_number_is_not_blamed_on_a_precision_that_is_not_float16():
     network = tiny_network(precision="mixed_bfloat16")
-    assert overflow(compiled(network), loss=float("nan")) is None
+    assert overflow(optimiser_for(network), loss=float("nan")) is None
 
 
 def test_parity_of_float32_with_itself_is_perfect():

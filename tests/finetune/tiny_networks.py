@@ -2,8 +2,10 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
+from tfcells.finetune.losses import ClassLoss
 from tfcells.finetune.networks import build_network
 from tfcells.finetune.settings import NetworkSettings
 
@@ -58,3 +60,14 @@ def values(variables):
 def same(ours, theirs):
     """Bit for bit."""
     return all(a.tobytes() == b.tobytes() for a, b in zip(ours, theirs, strict=True))
+
+
+def train_step(network, optimiser, batch):
+    """What Keras' `train_on_batch` does, without the seconds that it takes to compile; the loss before the step."""
+    pixels, labels = batch
+    variables = network.model.trainable_variables
+    with tf.GradientTape() as tape:
+        loss = ClassLoss(NAMES)(labels, network.model(pixels, training=True))
+        scaled = optimiser.scale_loss(loss)
+    optimiser.apply(tape.gradient(scaled, variables), variables)
+    return float(loss)

@@ -21,7 +21,7 @@ from tfcells.finetune.networks import Network
 HELD: Final = ("frozen", "recalibrated")
 """Policies under which the body's batch norm does not learn."""
 
-Batch = Float32[np.ndarray, "images size size 3"]
+Batch = Float32[np.ndarray, "_ size size 3"]  # batches may differ in number
 
 
 def batch_norms(network: Network) -> list[keras.layers.BatchNormalization]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfcells.backbones.catalog import BACKBONES, Preprocessing, find_backbone
 from tfcells.backbones.open import open_backbone, weights_digest
-from tfcells.backbones.policy import copy_weights, with_policy
+from tfcells.backbones.policy import copy_weights, rebuild
 from tfcells.backbones.preprocess import scale_pixels
 from tfcells.backbones.weights import NONE
 from tfcells.errors import RequestError, UnknownNameError
@@ -226,8 +226,7 @@ def _with_head(body: _Body, settings: NetworkSettings, *, classes: int, seed: in
 def _body_in(body: keras.Model, name: str, precision: str) -> keras.Model:
     """A copy of a body that computes by a dtype policy."""
     if name not in HUB:
-        return with_policy(body, precision)
-    # Built, not cloned: a clone would be no keras-hub backbone, and write its weights by other names.
+        return rebuild(find_backbone(name), body, precision)
     twin = build_hub(name, body.input_shape[1], policy=precision)
     copy_weights(body, twin)
     return twin

@@ -119,9 +119,9 @@ def assemble_optimiser(
 
 def optimiser_state(optimiser: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
     """Everything an optimiser remembers: moments, accumulated gradients, steps, loss scale; arrays by name."""
-    state: dict[str, np.ndarray] = {}
+    state: dict[str, Any] = {}
     optimiser.save_own_variables(state)
-    return state
+    return {name: np.asarray(value) for name, value in state.items()}
 
 
 def restore_optimiser(optimiser: keras.optimizers.Optimizer, state: Mapping[str, np.ndarray]) -> None:
