@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tfcells.errors import EmptyDataError, RequestError, UnknownNameError
@@ -86,14 +86,17 @@ def test_balanced_epochs_show_each_picture_of_a_frequent_class_in_turn():
     assert np.abs(seen[:90] - 100).max() < 5 * deviation
 
 
-@given(st.integers(0, 300), st.integers(1, 40))
-def test_batches_are_as_few_as_possible_and_differ_by_one_at_most(number, batch_size):
+@given(st.integers(1, 300), st.integers(1, 40), st.integers(1, 5))
+def test_batches_are_as_few_as_possible_and_differ_by_one_picture_a_replica_at_most(number, batch_size, replicas):
     draws = [Draw(row, 0) for row in range(number)]
-    batches = even_batches(draws, batch_size)
-    assert [draw for batch in batches for draw in batch] == draws
-    assert len(batches) == -(-number // batch_size)
-    lengths = [len(batch) for batch in batches] or [1]
-    assert 0 < min(lengths) <= max(lengths) <= min(batch_size, min(lengths) + 1)
+    assume(batch_size >= replicas and number >= replicas)
+    batches = even_batches(draws, batch_size, replicas=replicas)
+    together = [draw for batch in batches for draw in batch]
+    assert together == draws[: number - number % replicas]
+    assert len(batches) == -(-(number // replicas) // (batch_size // replicas))
+    lengths = [len(batch) for batch in batches]
+    assert all(length % replicas == 0 for length in lengths)
+    assert 0 < min(lengths) <= max(lengths) <= min(batch_size, min(lengths) + replicas)
     assert lengths == sorted(lengths, reverse=True)
 
 

@@ -2,8 +2,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError, EmptyDataError, RequestError, UnknownNameError
@@ -15,6 +17,7 @@ from tfcells.images.readers import read_folder
 from tfcells.images.resize import resize_image
 
 SIZE, ROWS = 32, tuple(range(1, 36, 2))
+ROW_NUMBERS = np.arange(36, dtype=np.float32)
 
 
 class Counting:
@@ -62,7 +65,7 @@ def test_without_augmentation_pixels_are_those_that_features_are_made_of(cells):
 
 def test_pixels_are_also_those_of_the_kernel_in_graphs(cells):
     first = next(validation_batches(cells, [3], cells.labels, size=SIZE, batch_size=1).as_numpy_iterator())[0][0]
-    graph = resize_images(cells.source.read(cells.ids[3]), size=SIZE, kernel="bilinear")
+    graph = resize_images(tf.constant(cells.source.read(cells.ids[3])), size=SIZE, kernel="bilinear")
     np.testing.assert_allclose(first, graph, atol=0.02)
 
 
@@ -109,9 +112,27 @@ def test_pictures_that_come_twice_in_an_epoch_come_in_two_variants(cells):
     assert len({pixels.tobytes() for pixels in rare}) == len(rare)
 
 
+def test_for_several_replicas_every_batch_can_be_parted_evenly(cells):
+    seen = set()
+    for epoch in range(8):
+        pixels, labels, weights = zip(
+            *epoch_of(cells, epoch=epoch, augmentation="none", replicas=4, batch_size=8, weights=ROW_NUMBERS),
+            strict=True,
+        )
+        assert [len(batch) for batch in pixels] == [len(batch) for batch in labels] == [8, 8]
+        rows = np.concatenate(weights).astype(int).tolist()
+        assert len(set(rows)) == 16
+        seen |= set(rows)
+    assert seen == set(ROWS)  # two are left out of each epoch, and none for ever
+    with pytest.raises(RequestError, match=r"Batches of 2 pictures for 4 replicas\. Expected 4 or more, one for each"):
+        epoch_of(cells, replicas=4, batch_size=2)
+    with pytest.raises(RequestError, match=r"18 pictures for 20 replicas\. Expected 20 or more, one for each"):
+        epoch_of(cells, replicas=20, batch_size=20)
+
+
 def test_labels_and_weights_travel_with_their_pictures(cells):
     labels = (np.arange(len(cells)) % 5).astype(np.int64)
-    weights = np.arange(len(cells), dtype=np.float32)
+    weights = ROW_NUMBERS
     pixels, found, weighed = (
         joined(epoch_of(cells, labels=labels, weights=weights, augmentation="none"), part) for part in range(3)
     )
@@ -174,8 +195,6 @@ def test_a_picture_that_is_gone_or_changed_is_named(cell_folder, tmp_path):
 
 
 def test_errors_that_are_not_of_a_picture_stay_what_they_are():
-    import tensorflow as tf
-
     with pytest.raises(tf.errors.InvalidArgumentError, match="Incompatible shapes"), faults_by_name():
         tf.raw_ops.AddV2(x=tf.zeros(2), y=tf.zeros(3))
 
@@ -196,9 +215,6 @@ def test_what_cannot_be_learned_from_is_refused_in_words(cells):
 
 
 def test_a_network_trains_on_it_under_a_strategy_without_a_warning(cells):
-    import keras
-    import tensorflow as tf
-
     strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
     with strategy.scope():
         model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.Flatten(), keras.layers.Dense(3)])
@@ -207,6 +223,7 @@ def test_a_network_trains_on_it_under_a_strategy_without_a_warning(cells):
     told = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
     model.fit(
         training_batches(cells, ROWS, cells.labels, size=SIZE, batch_size=4, epoch=0, seed=0),
+        shuffle=False,
         verbose=0,
         callbacks=[told],
     )

@@ -139,6 +139,7 @@ def activation_batches(
     seed: int,
     sampling: str = "natural",
     weights: Weights | None = None,
+    replicas: int = 1,
     workers: int | None = None,
 ) -> tf.data.Dataset:
     """One epoch of kept maps to learn from, as (maps, labels, weights): float32 (batch, ...), int64 and float32.
@@ -157,7 +158,7 @@ def activation_batches(
         maps = activations.maps[(first + epoch + draw.copy) % len(activations.maps)]
         return np.asarray(maps[place_of[draw.row]], dtype=np.float32)
 
-    batches = even_batches(draws, batch_size)
+    batches = even_batches(draws, batch_size, replicas=replicas)
     return batches_of(batches, make, activations.shape, labels=labels, weights=weights, workers=workers)
 
 

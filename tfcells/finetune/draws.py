@@ -82,14 +82,28 @@ def check_rows(ids: Ids, rows: Sequence[int] | np.ndarray, labels: Labels) -> li
     return numbers
 
 
-def even_batches(draws: Sequence[Draw], batch_size: int) -> list[list[Draw]]:
-    """Part draws into as few batches as their size allows, which differ in length by one at most.
+def even_batches(draws: Sequence[Draw], batch_size: int, *, replicas: int = 1) -> list[list[Draw]]:
+    """Part draws into as few batches as their size allows, none much shorter than another.
 
-    Each picture of an epoch counts, and no small last batch makes a step, or statistics, of two or three pictures.
+    They differ in length by one picture for each replica at most: each picture of an epoch counts, and no small last
+    batch makes a step, or statistics, of two or three pictures.
+
+    Args:
+        draws: Of an epoch.
+        batch_size: Of the longest batch.
+        replicas: Among which a strategy parts each batch. Every length is a multiple of it, since Keras adds up what
+            replicas get; up to `replicas - 1` last draws are left out for it, which are others in every epoch.
+
+    Raises:
+        RequestError: If batches or draws are fewer than replicas.
     """
-    number = -(-len(draws) // batch_size)
-    least, longer = divmod(len(draws), max(number, 1))
-    starts = [least * batch + min(batch, longer) for batch in range(number + 1)]
+    for what, number in ((f"Batches of {batch_size} pictures", batch_size), (f"{len(draws)} pictures", len(draws))):
+        if number < replicas:
+            raise RequestError(f"{what} for {replicas} replicas. Expected {replicas} or more, one for each.")
+    units = len(draws) // replicas
+    number = -(-units // (batch_size // replicas))
+    least, longer = divmod(units, number)
+    starts = [replicas * (least * batch + min(batch, longer)) for batch in range(number + 1)]
     return [list(draws[start:stop]) for start, stop in itertools.pairwise(starts)]
 
 

@@ -26,7 +26,7 @@ _AHEAD: Final = 2  # batches made ahead of the network
 _FAULT: Final = re.compile(rf"{DamageError.__name__}: (Picture .*?)\n", re.DOTALL)
 
 Example = Float32[np.ndarray, "..."]
-Weights = Float32[np.ndarray, " images"]
+Weights = Float32[np.ndarray, " weights"]  # not the dimension of labels: the words of a mismatch are ours
 Batch = tuple[Float32[np.ndarray, "batch ..."], Int64[np.ndarray, " batch"], Float32[np.ndarray, " batch"]]
 
 
@@ -44,6 +44,7 @@ def training_batches(
     sampling: str = "natural",
     weights: Weights | None = None,
     cache: PictureCache | None = None,
+    replicas: int = 1,
     workers: int | None = None,
 ) -> tf.data.Dataset:
     """One epoch of pictures to learn from, as (pixels, labels, weights).
@@ -66,6 +67,7 @@ def training_batches(
         sampling: `natural` or `balanced`; see `epoch_draws`.
         weights: float32 of shape (images,): weight of every row of the table in the loss; 1 by default.
         cache: Keeps decoded pictures for the next epoch; none are kept by default.
+        replicas: Of the strategy that parts each batch; see `even_batches`.
         workers: Threads; one per core by default.
 
     Returns:
@@ -75,7 +77,8 @@ def training_batches(
     Raises:
         UnknownNameError: If augmentation, sampling or kernel are unknown.
         EmptyDataError: If there is no row.
-        RequestError: If rows repeat or have no class, or labels or weights are not those of the table.
+        RequestError: If rows repeat or have no class, labels or weights are not those of the table, or batches are
+            smaller than replicas are many.
     """
     if augmentation not in AUGMENTATIONS:
         raise UnknownNameError("augmentation", augmentation, AUGMENTATIONS)
@@ -87,9 +90,8 @@ def training_batches(
             return pictures.exact(draw.row)
         return pictures.variant(draw.row, seed=seed, epoch=epoch, copy=draw.copy).astype(np.float32)
 
-    return batches_of(
-        even_batches(draws, batch_size), make, (size, size, 3), labels=labels, weights=weights, workers=workers
-    )
+    batches = even_batches(draws, batch_size, replicas=replicas)
+    return batches_of(batches, make, (size, size, 3), labels=labels, weights=weights, workers=workers)
 
 
 def validation_batches(
