@@ -1,5 +1,7 @@
 """Optimisers: rates for each variable, decay where it belongs, clipping, accumulation, state that comes back."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -178,3 +180,10 @@ def test_rates_rise_in_a_line_and_then_fall_to_zero_or_stay(kind, warmup):
 @pytest.mark.parametrize("kind", ["cosine", "constant"])
 def test_a_phase_of_one_batch_has_a_schedule_too(kind):
     assert float(build_schedule(0.1, phase(warmup=1.0, schedule=kind), batches_per_epoch=1)(0)) == pytest.approx(0.1)
+
+
+def test_gradients_cannot_be_accumulated_on_several_replicas(monkeypatch):
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: SimpleNamespace(num_replicas_in_sync=2))
+    learner = Learner(variable=variable([[1.0]]), layer="x", rate=0.1)
+    with pytest.raises(RequestError, match=r"accumulate is 4 on 2 replicas, and Keras cannot.*Expected accumulate 1"):
+        build_optimiser(phase(accumulate=4), [learner], batches_per_epoch=1)

@@ -164,5 +164,7 @@ def _load(model: keras.Model, path: Path) -> None:
 def _draw_tokens(model: keras.Model, *, seed: int) -> None:
     generator = np.random.default_rng(seed)
     for variable in model.weights:
-        if len(variable.shape) >= 2 and variable.name != "bias":
+        if variable.name == "bias":  # keras-hub draws some of them, around 1e-6, from a generator without a seed
+            variable.assign(np.zeros(tuple(variable.shape), dtype=np.float32))
+        elif len(variable.shape) >= 2:
             variable.assign(generator.normal(0.0, _TOKEN_DEVIATION, tuple(variable.shape)).astype(np.float32))

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tfcells.errors import RequestError
@@ -89,6 +90,9 @@ def build_optimiser(
 
     Returns:
         An optimiser whose state, schedule included, is in its variables: see `optimiser_state`.
+
+    Raises:
+        RequestError: If gradients shall be accumulated on several replicas.
     """
     schedule = build_schedule(_top(learners), phase, batches_per_epoch=batches_per_epoch)
     return assemble_optimiser(phase, learners, schedule, precision=precision)
@@ -102,6 +106,12 @@ def assemble_optimiser(
     precision: str = "float32",
 ) -> keras.optimizers.Optimizer:
     """The optimiser of a phase with another schedule, which is that of the fastest variables; see `build_optimiser`."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if phase.accumulate > 1 and replicas > 1:
+        raise RequestError(
+            f"accumulate is {phase.accumulate} on {replicas} replicas, and Keras cannot accumulate gradients under a "
+            f"MirroredStrategy. Expected accumulate 1: {replicas} GPUs hold larger batches already."
+        )
     top = _top(learners)
     arguments: dict[str, Any] = {
         "learning_rate": schedule,
