@@ -6,10 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfcells.config import StudyConfig, parse_config, read_config
+from tfcells.config import StudyConfig, parse_config, parse_finetune_config, read_config, read_finetune_config
 from tfcells.errors import RequestError, UnknownNameError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+ALL_CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+FINETUNE = [path for path in ALL_CONFIGS if path.stem.startswith("finetune_")]
+CONFIGS = [path for path in ALL_CONFIGS if path not in FINETUNE]
 SMALLEST = {"name": "mine", "images": {"root": "cells"}}
 
 
@@ -312,3 +314,72 @@ def test_whatever_is_given_becomes_a_config_or_is_refused(anything):
         assert isinstance(parse_config(raw), StudyConfig)
     except RequestError as refused:
         assert str(refused).startswith(("Config ", "Unknown config key"))
+
+
+# Fine-tunings.
+
+
+@pytest.fixture
+def read_finetune(tmp_path):
+    def read(text, **overrides):
+        path = tmp_path / "my_cells.yaml"
+        path.write_text(text, encoding="utf-8")
+        return read_finetune_config(path, {key.replace("__", "."): value for key, value in overrides.items()})
+
+    return read
+
+
+PHASES = "images: {root: x}\nphases:\n  - {epochs: 1, train: head}\n  - {epochs: 2, rates: {block_3: 1e-5}}\n"
+
+
+@pytest.mark.parametrize("path", FINETUNE, ids=[path.stem for path in FINETUNE])
+def test_every_finetuning_that_comes_with_the_project_is_one(path):
+    config = read_finetune_config(path)
+    assert config.name == path.stem
+    assert path.read_text().startswith("# ")
+    assert parse_finetune_config(json.loads(json.dumps(config.as_json()))) == config
+
+
+def test_a_finetuning_needs_pictures_alone(read_finetune):
+    config = read_finetune("images: {root: cells}")
+    assert (config.name, config.seed, config.compare, config.against) == ("my_cells", 0, False, None)
+    assert (config.images.folds, config.images.holdout, config.images.validation) == (1, 0.2, 0.08)
+    assert [phase.train for phase in config.settings.phases] == ["head", "all"]
+    assert config.settings.network.name == "mobilenet_v2"
+
+
+def test_phases_are_a_list_and_each_can_be_overridden_by_its_number(read_finetune):
+    config = read_finetune(PHASES, phases__2__epochs="7", phases__1__head_rate="0.01", phases__2__rates__block_9="0.1")
+    assert [(phase.epochs, phase.train) for phase in config.phases] == [(1, "head"), (7, "all")]
+    assert config.phases[0].head_rate == 0.01
+    assert config.phases[1].rates == {"block_3": 1e-5, "block_9": 0.1}
+    assert read_finetune("images: {root: x}\nphases: {epochs: 4}").phases[0].epochs == 4
+
+
+@pytest.mark.parametrize("key", ["phases__3__epochs", "phases__0__epochs", "phases__one__epochs", "phases__2"])
+def test_a_phase_that_is_not_there_cannot_be_overridden(read_finetune, key):
+    words = "phases is a list of 2 in the config. Expected --phases.N.FIELD with N from 1 to 2."
+    with pytest.raises(RequestError) as refused:
+        read_finetune(PHASES, **{key: "3"})
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("images: {root: x, fold: 3}", "Unknown config key in images 'fold'. Did you mean 'folds'?"),
+        ("images: {root: x}\nphases: [{epochs: 1, trian: head}]", "Unknown config key in phases 'trian'. Did you mean"),
+        ("images: {root: x}\nphases: [{train: head}]", "Config key phases.epochs is missing."),
+        ("images: {root: x}\nphases: []", "A fine-tuning without a phase."),
+        ("images: {root: x}\ntraining: {monitor: f1}", "Unknown metric to monitor 'f1'."),
+        ("images: {root: x, folds: 0}", "images.folds is 0. Expected 1 for one holdout, or 2 or more folds."),
+        ("images: {root: x, holdout: 0}", "images.holdout is 0. Expected a share above 0 to less than 1."),
+        ("images: {root: x, validation: 1}", "images.validation is 1. Expected a share from 0 to less than 1."),
+        ("name: a/b\nimages: {root: x}", "name is 'a/b'. Expected letters, digits, dashes and underlines alone"),
+        ("images: {root: x}\nprobes: {}", "Unknown config key 'probes'"),
+    ],
+)
+def test_a_finetuning_that_cannot_be_is_refused_with_what_was_expected(read_finetune, text, words):
+    with pytest.raises(RequestError) as refused:
+        read_finetune(text)
+    assert words in str(refused.value)

@@ -10,10 +10,12 @@ import pytest
 
 import tfcells
 from tfcells.backbones.catalog import find_backbone
-from tfcells.config import read_config
+from tfcells.config import read_config, read_finetune_config
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+ALL_CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+FINETUNE = [path for path in ALL_CONFIGS if path.stem.startswith("finetune_")]
+CONFIGS = [path for path in ALL_CONFIGS if path not in FINETUNE]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -45,6 +47,13 @@ def test_importing_tfcells_alone_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_parses_and_names_a_known_backbone(path: Path) -> None:
     assert find_backbone(read_config(path).backbone.name)
+
+
+@pytest.mark.parametrize("path", FINETUNE, ids=lambda path: path.stem)
+def test_a_finetuning_names_a_known_network(path: Path) -> None:
+    from tfcells.finetune.networks import network_names
+
+    assert read_finetune_config(path).network.name in network_names()
 
 
 @pytest.mark.slow

@@ -12,8 +12,17 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from tfcells.errors import RequestError, UnknownNameError
+from tfcells.finetune.settings import (
+    HEAD,
+    FinetuneSettings,
+    LossSettings,
+    NetworkSettings,
+    PhaseSettings,
+    TrainingSettings,
+)
 
 _T = TypeVar("_T")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +121,78 @@ class StudyConfig:
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as a JSON object."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
-        return plain
+        return _as_json(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtImagesConfig:
+    """What a network is taught with.
+
+    Attributes:
+        root, groups, class_names, audit: As in `ImagesConfig`.
+        folds: 1 keeps one holdout aside that is asked once; more train as often, and every fold is asked once.
+        holdout: Share of the pictures that is asked, where `folds` is 1.
+        validation: Share of the pictures that the epoch is chosen by, taken from those that are not asked. With 0
+            nothing is chosen: no phase ends early and the last epoch counts.
+    """
+
+    root: str
+    groups: Path | None = None
+    class_names: tuple[str, ...] | None = None
+    audit: bool = True
+    folds: int = 1
+    holdout: float = 0.2
+    validation: float = 0.08
+
+    def __post_init__(self) -> None:
+        if self.folds < 1:
+            raise RequestError(f"images.folds is {self.folds}. Expected 1 for one holdout, or 2 or more folds.")
+        for name, share in (("holdout", self.holdout), ("validation", self.validation)):
+            if not 0 <= share < 1 or (name == "holdout" and not share):
+                least = "above 0" if name == "holdout" else "from 0"
+                raise RequestError(f"images.{name} is {share:g}. Expected a share {least} to less than 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """One fine-tuning.
+
+    Attributes:
+        name: Of the study; the trained weights are called `<backbone>_<name>.weights.h5`.
+        images: What it is taught and asked.
+        network, phases, loss, training: See `tfcells.finetune.settings`.
+        compare: Whether a probe on the frozen backbone is fitted on the same rows and asked the same.
+        against: A store, or a study's folder, whose features are the frozen ones; they are extracted by default.
+        seed: Of everything that is drawn.
+    """
+
+    name: str
+    images: TaughtImagesConfig
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    phases: tuple[PhaseSettings, ...] = field(
+        default_factory=lambda: (PhaseSettings(epochs=3, train=HEAD), PhaseSettings(epochs=12))
+    )
+    loss: LossSettings = field(default_factory=LossSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    compare: bool = False
+    against: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not _FILE_NAME.match(self.name):
+            raise RequestError(
+                f"name is {self.name!r}. Expected letters, digits, dashes and underlines alone: weights are called so."
+            )
+        self.settings  # noqa: B018 - looks at the phases
+
+    @property
+    def settings(self) -> FinetuneSettings:
+        """What training is asked for."""
+        return FinetuneSettings(network=self.network, phases=self.phases, loss=self.loss, training=self.training)
+
+    def as_json(self) -> dict[str, Any]:
+        """The configuration as a JSON object."""
+        return _as_json(self)
 
 
 def read_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> StudyConfig:
@@ -127,7 +206,28 @@ def read_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         RequestError: If the file cannot be read, a needed key is missing or a value has the wrong type.
         UnknownNameError: If a key is unknown; suggests the nearest.
     """
-    path = Path(path)
+    return parse_config(_read(Path(path), overrides))
+
+
+def read_finetune_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> FinetuneConfig:
+    """Read the YAML file of a fine-tuning; see `read_config`.
+
+    Args:
+        path: The file. `name` defaults to its stem.
+        overrides: Likewise; a phase is named by its number from 1, e.g. `{"phases.1.epochs": "3"}`.
+
+    Raises:
+        RequestError, UnknownNameError: As for `read_config`.
+    """
+    return parse_finetune_config(_read(Path(path), overrides))
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return plain
+
+
+def _read(path: Path, overrides: Mapping[str, str] | None) -> dict[str, Any]:
     try:
         raw = _load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as fault:
@@ -140,12 +240,17 @@ def read_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
         )
     for key, text in (overrides or {}).items():
         _set(raw, key.split("."), _override(text), key)
-    return parse_config({"name": path.stem, **raw})
+    return {"name": path.stem, **raw}
 
 
 def parse_config(raw: Mapping[str, Any]) -> StudyConfig:
     """Turn plain dicts into a `StudyConfig`; errors as for `read_config`."""
     return _build(StudyConfig, raw, "")
+
+
+def parse_finetune_config(raw: Mapping[str, Any]) -> FinetuneConfig:
+    """Turn plain dicts into a `FinetuneConfig`; errors as for `read_config`."""
+    return _build(FinetuneConfig, raw, "")
 
 
 class _Loader(yaml.SafeLoader):
@@ -194,8 +299,17 @@ def _override(text: str) -> object:
 
 
 def _set(raw: dict[str, Any], path: Sequence[str], value: object, key: str) -> None:
-    for name in path[:-1]:
+    for place, name in enumerate(path[:-1]):
         inner = raw.setdefault(name, {})
+        if isinstance(inner, list) and all(isinstance(entry, dict) for entry in inner):
+            number = path[place + 1]
+            if not (number.isdecimal() and 1 <= int(number) <= len(inner)) or place + 2 == len(path):
+                raise RequestError(
+                    f"--{key}: {name} is a list of {len(inner)} in the config. Expected --{name}.N.FIELD with N from "
+                    f"1 to {len(inner)}."
+                )
+            _set(inner[int(number) - 1], path[place + 2 :], value, key)
+            return
         if not isinstance(inner, dict):
             raise RequestError(f"--{key}: {name} is {inner!r} in the config. Expected a section with keys.")
         raw = inner

@@ -52,6 +52,7 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
     for verb in (
         "demo",
         "run",
+        "finetune",
         "audit",
         "split",
         "layers",
@@ -74,6 +75,8 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
     [
         (["layers", "vgg1"], "Unknown backbone 'vgg1'. Did you mean 'vgg19'?"),
         (["run", "nowhere.yaml"], "Config nowhere.yaml cannot be read"),
+        (["finetune", "nowhere.yaml"], "Config nowhere.yaml cannot be read"),
+        (["finetune", "."], ". is a folder. Expected a config: tfcells finetune CONFIG --section.field VALUE ..."),
         (["extract", "nowhere", "--backbone", "vgg16", "--out", "s"], "No such file or folder: nowhere"),
         (["extract", ".", "--backbone", "vgg16"], "--out STORE is missing"),
         (["extract", ".", "--backbone", "vgg16", "--pooling", "meen", "--out", "s"], "Did you mean 'mean'?"),

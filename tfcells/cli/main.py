@@ -21,6 +21,9 @@ _DESCRIPTION: Final = (
     "From a folder of cell images to honest numbers, a map you can walk, and a served model. "
     "Results go to stdout, progress and messages to stderr."
 )
+_OVERRIDABLE: Final = ("run", "finetune")
+"""Verbs whose config can be overridden field by field."""
+
 _EPILOG: Final = (
     "Exit codes: 0 done; 1 done, some input left out by name; 2 cannot be met as asked; 3 failed or damaged."
 )
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
-    overrides = _overrides(rest) if options.verb == "run" else None
+    overrides = _overrides(rest) if options.verb in _OVERRIDABLE else None
     if overrides is None:
         if rest:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -84,6 +87,16 @@ def _run(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/quickstart.yaml")
     verb.add_argument("--out", metavar="DIR", help="default: runs/<config>")
     verb.epilog = "Any field of the config can be given as --section.field VALUE, e.g. --images.root DIR --seed 1."
+
+
+def _finetune(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/finetune_pbc_mobilenet_v2.yaml")
+    verb.add_argument("--out", metavar="DIR", help="default: runs/<config>")
+    verb.add_argument("--against", metavar="DIR", help="a store or a study with frozen features to compare with")
+    verb.epilog = (
+        "Any field of the config can be given as --section.field VALUE, e.g. --images.root DIR --phases.1.epochs 3 "
+        "--compare true. What was stopped goes on by the same command."
+    )
 
 
 def _layers(verb: argparse.ArgumentParser) -> None:
@@ -231,6 +244,7 @@ def _predict(verb: argparse.ArgumentParser) -> None:
 _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "demo": ("the whole study on generated sample images, offline, in a few minutes", _demo),
     "run": ("one study from a config; every field can be overridden", _run),
+    "finetune": ("train a network from a config; goes on where it was stopped", _finetune),
     "audit": ("copies, contradicting classes and odd images in a folder; writes groups", _audit),
     "split": ("a stratified split that parts no group, as a file", _split),
     "layers": ("what a backbone can be tapped at: names, shapes, parameters, bytes per image", _layers),

@@ -57,6 +57,31 @@ def run(options: Options, overrides: Overrides) -> int:
     return study.exit_code
 
 
+def finetune(options: Options, overrides: Overrides) -> int:
+    """`tfcells finetune CONFIG`: exit code 1 if some image was quarantined or a class left out."""
+    from tfcells.config import read_finetune_config
+
+    path = Path(options.config)
+    if path.is_dir():
+        raise RequestError(f"{path} is a folder. Expected a config: tfcells finetune CONFIG --section.field VALUE ...")
+    if options.against:
+        overrides = {**overrides, "against": options.against}
+    config = read_finetune_config(path, overrides)
+    from tfcells.steps.finetune import run_finetune
+
+    out = Path(options.out) if options.out else Path("runs") / path.stem
+    finetuned = run_finetune(config, out=out, progress=progress_bars(quiet=options.quiet))
+    results = finetuned.results
+    name_quarantine([(entry["id"], entry["reason"]) for entry in results["data"]["quarantined"]])
+    for name, reason in results["data"]["left_out"].items():
+        say(f"class {name} is left out: {reason}")
+    if options.json:
+        print_json(results)
+    else:
+        print("\n".join(_finetune_lines(results, out)))
+    return finetuned.exit_code
+
+
 def audit(options: Options, _: Overrides) -> int:
     """`tfcells audit DIR`: exit code 1 if some image was quarantined."""
     from tfcells.images.readers import read_images
@@ -429,9 +454,48 @@ def _audit_lines(facts: Mapping[str, Any], out: Path) -> list[str]:
     return [*map(visible, lines), f"{out}/groups.csv, {out}/pairs.csv, {out}/audit.json"]
 
 
+def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
+    """What a person wants to know of a fine-tuning first."""
+    asked = results["asked"]
+    lines = [
+        f"asked {asked['images']:,} images in {asked['groups']:,} groups after {results['minutes']:.1f} minutes of "
+        "training:",
+        f"  balanced accuracy {share(results['balanced_accuracy'])}, accuracy {share(results['accuracy'])}, "
+        f"macro-F1 {share(results['macro_f1'])}",
+    ]
+    for fold in results["folds"]:
+        place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
+        lines += [
+            f"  in {entry['to']} from phase {entry['phase']}, epoch {entry['epoch']} on: {entry['reason']} in "
+            f"{entry['from']}"
+            for entry in fold["fallbacks"]
+        ]
+        lines.append(f"weights: {place / fold['weights']['file']}")
+        lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
+    if results["comparison"] is not None:
+        lines += _comparison_lines(results["comparison"])
+    return [*map(visible, lines), f"results: {out / 'finetune.json'}"]
+
+
+def _comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
+    frozen, minutes = comparison["frozen"], comparison["minutes"]
+    taps = ", ".join(dict.fromkeys(entry["tap"] for entry in frozen["chosen"]))
+    cost = minutes["frozen_probe"] + (minutes["frozen_extraction"] or 0.0)
+    lines = [f"frozen {taps}, read by {frozen['probe']}, {cost:.1f} minutes: accuracy {share(frozen['accuracy'])}"]
+    for name, gain in comparison["gain"].items():
+        value, low, high = (100 * gain["difference"][key] for key in ("value", "low", "high"))
+        chance = f"p {gain['p_value']:.3f}" if gain["p_value"] >= 0.001 else "p < 0.001"
+        lines.append(
+            f"fine-tuned minus frozen: {value:+.1f} points of {name.replace('_', ' ')} ({low:+.1f} to {high:+.1f}), "
+            f"{chance}"
+        )
+    return lines
+
+
 VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "demo": demo,
     "run": run,
+    "finetune": finetune,
     "audit": audit,
     "split": split,
     "layers": layers,

@@ -36,9 +36,10 @@ class NetworkSettings:
     Attributes:
         name: `dense`, `light_cnn`, `cnn`, `resnet18`, `vit`, or a backbone of the catalog.
         weights: Of the backbone, as for `open_backbone`; the named networks know `none` alone, `resnet18` and `vit`
-            `none` or a `.weights.h5` file.
+            `none` or a `.weights.h5` file, by its path or by its name where TFCELLS_WEIGHTS_DIR points.
         size: Side of the square input in pixels; the network's own by default.
-        pooling: Of a backbone's last map: `mean`, `max` or `flatten`.
+        pooling: Of a backbone's last map or tokens: `mean`, `max` or `flatten`; `dense`, `light_cnn` and `cnn` have
+            their own.
         hidden: Units of a hidden layer in the head; 0 for none.
         dropout: Share dropped before each layer of the head.
     """
@@ -64,9 +65,10 @@ class PhaseSettings:
 
     Attributes:
         epochs: How many, unless training stops early.
-        train: `head`; `all`; `last:N`, the last N blocks (a block is a layer with the weights up to the next sum or
-            pooling, as the backbone names them); or the name of a layer: it and everything after it.
-        body_rate, head_rate: Learning rates of the backbone's layers and of the head.
+        train: `head`; `all`; `last:N`, the head and the last N blocks (layers whose names begin alike, such as
+            `block_13` or `conv4_block6`); or the name of a layer: it and everything that its output reaches.
+        body_rate, head_rate: Learning rates of the backbone's layers and of the head. A network without a backbone
+            learns at `head_rate` throughout. A layer with rate 0 does not learn.
         rates: Other rates for layers of the body: a layer's name to the rate from it on.
         warmup: Epochs over which rates rise from zero; may be a fraction.
         schedule: What follows: `cosine` falls to zero at the end of the phase, `constant` stays.
@@ -141,9 +143,9 @@ class TrainingSettings:
         batch_size: Pictures in a batch.
         precision: `float32`, `mixed_float16`, `mixed_bfloat16`; `auto` takes float16 on a GPU, bfloat16 on a processor
             that computes in it, else float32.
-        batch_norm: `frozen` leaves the moving statistics of the body untouched, bit by bit; `recalibrated` measures
-            them anew on training pictures before the first phase and then freezes them; `trained` lets those of
-            layers that are trained move.
+        batch_norm: `frozen` leaves the moving statistics of the body untouched, bit by bit, and its scale and shift;
+            `recalibrated` measures the statistics anew on training pictures before the first phase and then freezes
+            them; `trained` lets all of it learn in layers that are trained.
         augmentation: `none`, or `cells`: what does not change a cell's class.
         monitor: What early stopping and the best weights go by; see `MONITORS`.
         patience: Epochs without a better value before a phase stops; 0 never stops.
@@ -170,7 +172,9 @@ class FinetuneSettings:
     """A fine-tuning: the network, its phases in order, the loss, and how it is trained."""
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
-    phases: tuple[PhaseSettings, ...] = (PhaseSettings(epochs=3, train=HEAD), PhaseSettings(epochs=12))
+    phases: tuple[PhaseSettings, ...] = field(
+        default_factory=lambda: (PhaseSettings(epochs=3, train=HEAD), PhaseSettings(epochs=12))
+    )
     loss: LossSettings = field(default_factory=LossSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
 

@@ -73,8 +73,9 @@ def freeze(backbone: OpenBackbone, taps: tuple[Tap, ...], *, batch_size: int, po
 def _with_policy(model: keras.Model, policy: str) -> keras.Model:
     """The same network and weights, its layers computing by another dtype policy."""
 
-    def rebuilt(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.layers.InputLayer):
+    def rebuilt(layer: keras.Operation) -> keras.Operation:
+        # Sums and products written without a layer (ConvNeXt, MobileNetV3) have no policy: they take what comes.
+        if isinstance(layer, keras.layers.InputLayer) or not isinstance(layer, keras.layers.Layer):
             return layer.__class__.from_config(layer.get_config())
         return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
 

@@ -1,0 +1,93 @@
+"""What is left of every epoch for people to look at."""
+
+import csv
+
+import numpy as np
+import pytest
+from small_training import DrawnExamples, drawn_pictures, run, small_settings, timeless
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tfcells.finetune.figures import pixels_of, plot_confusion, plot_curve
+from tfcells.finetune.journal import CURVE, LOGS, Journal, read_curve
+
+CLASSES = ("red", "green", "$blue$")
+
+
+def journal_at(folder):
+    pictures = drawn_pictures(24, 2)[0][:4].astype(np.uint8)
+    return Journal(folder, class_names=CLASSES, shown=[0, 1, 2, 3], pictures=pictures)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("journal")
+    trained = run(folder / "checkpoints", watch=journal_at(folder).write, settings=small_settings(1, 2))
+    return folder, trained
+
+
+def events(folder):
+    found = EventAccumulator(str(folder / LOGS), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    return found.Reload()
+
+
+def steps(folder, tag):
+    return [event.step for event in events(folder).Tensors(tag)]
+
+
+def test_the_table_has_a_row_for_each_epoch_with_the_numbers_of_the_curve(written):
+    folder, trained = written
+    assert read_curve(folder / CURVE) == list(trained.curve)
+    with (folder / CURVE).open(newline="") as file:
+        columns = next(csv.reader(file))
+    assert columns[:5] == ["phase", "trained", "epoch", "training_loss", "loss"]
+    assert {"weighted_f1", "macro_f1", "head_rate", "seconds", "peak_memory_bytes"} <= set(columns)
+
+
+def test_tensorboard_finds_every_scalar_and_picture_of_every_epoch(written):
+    folder, trained = written
+    tags = events(folder).Tags()["tensors"]
+    for tag in ("validation/loss", "validation/macro_f1", "training/loss", "learning rate/head", "cost/seconds"):
+        assert steps(folder, tag) == [1, 2, 3]
+    for tag in ("validation/confusion", "validation/pictures"):
+        assert tag in tags
+        assert steps(folder, tag) == [1, 2, 3]
+    losses = [
+        float(
+            np.frombuffer(event.tensor_proto.tensor_content, np.float32)[0]
+            if event.tensor_proto.tensor_content
+            else event.tensor_proto.float_val[0]
+        )
+        for event in events(folder).Tensors("validation/loss")
+    ]
+    assert losses == pytest.approx([row["loss"] for row in trained.curve])
+
+
+def test_an_epoch_that_is_told_again_is_there_once(tmp_path):
+    class Interrupted(Exception):
+        pass
+
+    journal, told = journal_at(tmp_path), []
+
+    def write_and_stop(seen):
+        journal.write(seen)
+        told.append(seen.number)
+        if len(told) == 2:
+            raise Interrupted  # after it was written down, before its checkpoint
+
+    with pytest.raises(Interrupted):
+        run(tmp_path / "checkpoints", watch=write_and_stop, settings=small_settings(3))
+    trained = run(tmp_path / "checkpoints", watch=journal_at(tmp_path).write, settings=small_settings(3))
+    assert steps(tmp_path, "validation/loss") == [1, 2, 3]
+    assert timeless(read_curve(tmp_path / CURVE)) == timeless(trained.curve)
+
+
+def test_the_curve_and_the_confusion_are_drawn_whatever_classes_are_called(written):
+    _, trained = written
+    for figure in (
+        plot_curve(trained.curve, title="a $study$", looked_at="validation"),
+        plot_confusion(np.array([[3, 1, 0], [0, 4, 0], [2, 0, 2]]), CLASSES),
+    ):
+        pixels = pixels_of(figure)
+        assert pixels.dtype == np.uint8
+        assert pixels.std() > 5
+    assert len(DrawnExamples().labels) == 24

@@ -1,0 +1,244 @@
+"""A whole fine-tuning of a small network on drawn cells: its files, its numbers, and going on after a stop."""
+
+import csv
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
+from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
+from tfcells.cli.main import main
+from tfcells.config import parse_finetune_config
+from tfcells.errors import RequestError, StaleStoreError
+from tfcells.features.extract import Extraction, extract
+from tfcells.images.readers import read_folder
+from tfcells.steps.finetune import run_finetune
+
+ROW = Backbone(
+    "small",
+    "Small",
+    "small",
+    Preprocessing("rgb", (1 / 127.5,) * 3, (-1.0,) * 3),
+    32,
+    "block_1_conv",
+    "block_1_bn",
+    "block_2_conv",
+)
+
+
+def build_small(*, weights, include_top, input_shape):
+    pixels = keras.Input(input_shape)
+    maps = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="block_1_conv")(pixels)
+    maps = keras.layers.BatchNormalization(name="block_1_bn")(maps)
+    return keras.Model(pixels, keras.layers.Conv2D(12, 3, strides=2, name="block_2_conv")(maps), name="small")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """The small network in the catalog, and a file of weights for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "small", ROW)
+        patch.setattr(keras.applications, "Small", build_small, raising=False)
+        patch.delenv(SEARCH_VARIABLE, raising=False)
+        model = build_small(weights=None, include_top=False, input_shape=(32, 32, 3))
+        generator = np.random.default_rng(0)
+        for variable in model.weights:
+            drawn = generator.normal(0, 0.2, tuple(variable.shape))
+            variable.assign(np.abs(drawn) + 0.5 if "variance" in variable.path else drawn)
+        path = tmp_path_factory.mktemp("weights") / "small_drawn.weights.h5"
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
+            model.save_weights(path)
+        yield path
+
+
+def config_of(root, weights, **more):
+    raw = {
+        "name": "mine",
+        "images": {"root": str(root), "audit": False, "holdout": 0.34, "validation": 0.17},
+        "network": {"name": "small", "weights": str(weights)},
+        # The first phase learns next to nothing, so that the second one does better and its weights are the result.
+        "phases": [
+            {"epochs": 1, "train": "head", "head_rate": 1e-7},
+            {"epochs": 2, "body_rate": 1e-4, "head_rate": 1e-3},
+        ],
+        "training": {"batch_size": 8, "precision": "float32", "augmentation": "none", "monitor": "loss"},
+    }
+    for key, value in more.items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
+    return parse_finetune_config(raw)
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, cell_folder, weights):
+    out = tmp_path_factory.mktemp("finetune") / "run"
+    return run_finetune(config_of(cell_folder, weights, compare=True), out=out)
+
+
+def test_every_file_that_is_promised_is_there(finished):
+    names = {path.name for path in finished.out.iterdir()}
+    assert names >= {
+        "config.json",
+        "finetune.json",
+        "predictions.csv",
+        "curve.csv",
+        "curve.png",
+        "split.csv",
+        "split.json",
+        "small_mine.weights.h5",
+        "checkpoints",
+        "tensorboard",
+        "projector",
+        "frozen",
+    }
+    assert json.loads((finished.out / "finetune.json").read_text()) == finished.results
+    assert finished.exit_code == 0
+
+
+def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(finished):
+    results = finished.results
+    with (finished.out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (finished.out / "split.csv").open(newline="") as file:
+        split = {row["id"]: row["split"] for row in csv.DictReader(file)}
+    assert {row["id"] for row in rows} == {id for id, part in split.items() if part == "holdout"}
+    hits = [row["label"] == row["prediction"] for row in rows]
+    assert results["accuracy"]["value"] == pytest.approx(np.mean(hits))
+    assert results["accuracy"]["low"] <= np.mean(hits) <= results["accuracy"]["high"]
+    assert results["asked"]["images"] == len(rows) == sum(map(sum, results["confusion"]["counts"]))
+    for row in rows:
+        chances = [float(row[f"p_{name}"]) for name in results["confusion"]["classes"]]
+        assert sum(chances) == pytest.approx(1, abs=1e-6)
+        assert float(row["confidence"]) == max(chances)
+    assert [entry["class"] for entry in results["per_class"]] == results["confusion"]["classes"]
+
+
+def test_the_curve_the_cost_and_the_precision_are_said(finished):
+    (fold,) = finished.results["folds"]
+    assert [(row["phase"], row["epoch"]) for row in fold["curve"]] == [(1, 1), (2, 1), (2, 2)]
+    assert finished.results["minutes"] == pytest.approx(sum(row["seconds"] for row in fold["curve"]) / 60)
+    assert fold["precision"] == {"asked": "float32", "begun": "float32", "ended": "float32"}
+    assert fold["fallbacks"] == []
+    assert fold["best"]["value"] == min(row["loss"] for row in fold["curve"])
+    assert fold["best"]["phase"] == 2
+    assert sum(fold["rows"].values()) == 36
+    assert finished.results["chosen_by"] == "loss"
+
+
+def test_the_weights_are_opened_by_an_extraction_and_have_moved(finished, cell_folder, weights, tmp_path):
+    (fold,) = finished.results["folds"]
+    path = finished.out / fold["weights"]["file"]
+    assert file_digest(path) == fold["weights"]["sha256"] != file_digest(weights)
+    table = read_folder(cell_folder)
+    taps = ("block_1_conv", "block_2_conv")
+    request = {"backbone": "small", "taps": taps, "engine": "tensorflow", "precision": "float32"}
+    store = extract(table, Extraction(weights=str(path), **request), into=tmp_path / "tuned")
+    before = extract(table, Extraction(weights=str(weights), **request), into=tmp_path / "before")
+    assert store.recipe["weights"]["name"] == "mine"
+    assert not np.allclose(store.array("block_2_conv"), before.array("block_2_conv"))
+    assert set(fold["drift"]["cka"]) == set(ROW.taps)
+    assert all(0.1 < value <= 1.0 for value in fold["drift"]["cka"].values())
+    assert fold["drift"]["images"] == fold["rows"]["asked"]
+
+
+def test_the_frozen_backbone_is_compared_on_the_same_rows(finished):
+    comparison = finished.results["comparison"]
+    gain = comparison["gain"]["accuracy"]["difference"]["value"]
+    frozen = comparison["frozen"]["accuracy"]["value"]
+    assert finished.results["accuracy"]["value"] - frozen == pytest.approx(gain)
+    assert comparison["frozen"]["chosen"][0]["tap"] in ROW.taps
+    assert comparison["minutes"]["fine_tuned"] == finished.results["minutes"]
+
+
+def test_the_projector_shows_the_epochs(finished):
+    text = (finished.out / "projector" / "projector_config.pbtxt").read_text()
+    for name in ("epoch-0001", "epoch-0002", "epoch-0003"):
+        assert f'tensor_name: "{name}"' in text
+    assert text.index("epoch-0003") < text.index("epoch-0001")  # the last is shown first
+    metadata = (finished.out / "projector" / "metadata.tsv").read_text().splitlines()
+    assert metadata[0].split("\t") == ["label", "prediction", "outcome", "id"]
+    assert len(metadata) == 1 + finished.results["folds"][0]["rows"]["validation"]
+
+
+def test_again_nothing_is_trained_and_the_answer_is_the_same(finished, cell_folder, weights):
+    told = []
+    again = run_finetune(
+        config_of(cell_folder, weights, compare=True),
+        out=finished.out,
+        progress=lambda stage, done, total: told.append(stage),
+    )
+    assert not [stage for stage in told if stage.startswith("phase")]
+    for key in ("accuracy", "confusion", "folds", "minutes"):
+        assert again.results[key] == finished.results[key]
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.out, copy)
+    before = content(copy)
+    other = config_of(cell_folder, weights, training={"batch_size": 4})
+    with pytest.raises(StaleStoreError, match=r"training.batch_size is 8 in the store, 4 was asked for"):
+        run_finetune(other, out=copy)
+    with pytest.raises(StaleStoreError, match=r"seed is 0 in the store, 1 was asked for"):
+        run_finetune(config_of(cell_folder, weights, seed=1), out=copy)
+    assert content(copy) == before
+
+
+def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folder, weights, tmp_path):
+    copy, cells = tmp_path / "copy", tmp_path / "cells"
+    shutil.copytree(finished.out, copy)
+    shutil.copytree(cell_folder, cells)
+    again = run_finetune(config_of(cells, weights, compare=True), out=copy)  # the same ones, elsewhere
+    assert again.results["accuracy"] == finished.results["accuracy"]
+    next(cells.glob("*/*.jpg")).unlink()
+    with pytest.raises(
+        StaleStoreError, match=r"holds another training: .*images.count is 36 in the store, 35 was asked"
+    ):
+        run_finetune(config_of(cells, weights), out=copy)
+
+
+def test_a_folder_of_something_else_and_a_comparison_with_nothing_are_refused_at_once(tmp_path, cell_folder, weights):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(RequestError, match="exists and is no fine-tuning of tfcells"):
+        run_finetune(config_of(cell_folder, weights), out=tmp_path)
+    config = config_of(cell_folder, "none", network={"name": "light_cnn", "size": 32}, compare=True)
+    with pytest.raises(RequestError, match="compare was asked for, but light_cnn with weights 'none' has no frozen"):
+        run_finetune(config, out=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_line_trains_folds_without_choosing_and_says_what_came_of_it(
+    cell_folder, weights, finished, tmp_path, capsys
+):
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        f"images: {{root: {cell_folder}, audit: false, folds: 2, validation: 0}}\n"
+        "network: {name: light_cnn, weights: none, size: 32}\n"
+        "phases: [{epochs: 1}]\ntraining: {batch_size: 8, precision: float32}\n"
+    )
+    out = tmp_path / "out"
+    words = ["finetune", str(config), "--out", str(out), "--against", str(finished.out / "frozen")]
+    assert main([*words, "--phases.1.head_rate", "0.01", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "asked 36 images in 36 groups" in said
+    assert "fine-tuned minus frozen:" in said
+    assert "fold-1/light_cnn_small.weights.h5" in said
+    results = json.loads((out / "finetune.json").read_text())
+    assert results["config"]["phases"][0]["head_rate"] == 0.01
+    assert results["chosen_by"] == "nothing: the last epoch counts"
+    assert [fold["drift"] for fold in results["folds"]] == [None, None]
+    assert (out / "fold-0" / "contact_sheet.png").is_file()
+    with (out / "predictions.csv").open(newline="") as file:
+        assert {row["fold"] for row in csv.DictReader(file)} == {"0", "1"}
+    assert main([*words, "--phases.1.head_rate", "0.02", "--quiet"]) == 2
+    assert "phases.1.head_rate is 0.01 in the store, 0.02 was asked for" in capsys.readouterr().err
+    assert Path(out / "finetune.json").is_file()

@@ -1,0 +1,106 @@
+"""The frozen probe: it learns where the network learned, is asked what it was asked, and the two are paired."""
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import pytest
+from conftest import made_store, made_table
+
+from tfcells.config import TaughtImagesConfig
+from tfcells.errors import RequestError
+from tfcells.probes.crossval import SweepRows, out_of_fold
+from tfcells.steps.frozen import compare_frozen, frozen_features
+from tfcells.steps.taught import deal_rows
+
+GROUPS = [f"g{number // 2}" for number in range(180)]
+LABELS = np.repeat(np.random.default_rng(0).permutation(np.arange(90) % 3), 2)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return made_store(tmp_path_factory.mktemp("frozen") / "store", images=180, labels=LABELS, groups=GROUPS, signal=1.0)
+
+
+def taught_rows(**options):
+    return deal_rows(made_table(LABELS, groups=GROUPS), TaughtImagesConfig(root="x", **options), seed=0)
+
+
+def asked_rows(taught):
+    asked = taught.asked
+    return SweepRows(
+        labels=taught.labels[asked],
+        groups=taught.groups[asked],
+        folds=np.zeros(len(asked), dtype=np.int64),
+        classes=3,
+        seed=0,
+    )
+
+
+def answers_right(taught, share):
+    rows = asked_rows(taught)
+    said = rows.labels.copy()
+    wrong = np.arange(len(said)) >= share * len(said)
+    said[wrong] = (said[wrong] + 1) % 3
+    return out_of_fold(np.eye(3)[said] * 0.97 + 0.01, rows.labels), rows
+
+
+@pytest.mark.parametrize("options", [{"folds": 1}, {"folds": 3}, {"folds": 3, "validation": 0.0}])
+def test_a_perfect_network_gains_what_the_probe_misses(store, options):
+    taught = taught_rows(**options)
+    tuned, rows = answers_right(taught, 1.0)
+    found = compare_frozen(store, taught, tuned, rows, minutes=12.5)
+    missed = 1 - found["frozen"]["accuracy"]["value"]
+    gain = found["gain"]["accuracy"]
+    assert 0 < missed < 0.5  # the features tell the classes apart, but not wholly
+    assert gain["difference"]["value"] == pytest.approx(missed)
+    assert gain["difference"]["low"] <= missed <= gain["difference"]["high"]
+    assert found["gain"]["balanced_accuracy"]["difference"]["value"] > 0
+    assert [entry["fold"] for entry in found["frozen"]["chosen"]] == list(range(options["folds"]))
+    assert all(entry["tap"] in store.layers for entry in found["frozen"]["chosen"])
+    assert found["minutes"]["fine_tuned"] == 12.5
+    assert 0 < found["minutes"]["frozen_probe"] < 5
+
+
+def test_a_network_that_is_wrong_everywhere_loses_by_a_test_that_says_so(store):
+    taught = taught_rows(folds=3)
+    tuned, rows = answers_right(taught, 0.0)
+    gain = compare_frozen(store, taught, tuned, rows, minutes=1.0)["gain"]["accuracy"]
+    assert gain["difference"]["high"] < 0
+    assert gain["p_value"] < 0.001
+
+
+def test_no_row_that_is_asked_is_learned_from(store, monkeypatch):
+    from tfcells.steps import frozen as module
+
+    taught = taught_rows(folds=3)
+    seen = Counter()
+
+    def spied(vectors, own, learning, asked, parameters, *, seed):
+        seen["asks"] += 1
+        assert not set(learning.tolist()) & set(asked.tolist())
+        assert not set(own.groups[learning].tolist()) & set(own.groups[asked].tolist())
+        return original(vectors, own, learning, asked, parameters, seed=seed)
+
+    original = module._answers
+    monkeypatch.setattr(module, "_answers", spied)
+    tuned, rows = answers_right(taught, 1.0)
+    compare_frozen(store, taught, tuned, rows, minutes=1.0)
+    assert seen["asks"] == 3 * (2 * 3 + 1)
+
+
+def test_rows_that_the_store_lacks_are_named(store):
+    taught = taught_rows(folds=3)
+    strange = dataclasses.replace(taught.table, ids=("new.png", *taught.table.ids[1:]))
+    tuned, rows = answers_right(taught, 1.0)
+    with pytest.raises(RequestError, match=r"has no features of 1 of 180 rows, the first is new.png"):
+        compare_frozen(store, dataclasses.replace(taught, table=strange), tuned, rows, minutes=1.0)
+
+
+def test_a_store_is_found_by_itself_and_within_a_study(store, tmp_path):
+    assert frozen_features(store.path).digest == store.digest
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "features").symlink_to(store.path)
+    assert frozen_features(tmp_path / "study").digest == store.digest
+    with pytest.raises(RequestError, match="is no feature store"):
+        frozen_features(tmp_path)

@@ -1,0 +1,61 @@
+"""Families of classes: `family/class` competes inside its family alone, so what tells families apart is not asked for.
+
+A family is a laboratory, a stain or a collection that names its own classes: `pbc/lymphocyte` and `chula/lymphocyte`
+are told apart from the other cells of their own collection, never from one another.
+"""
+
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy.special import softmax
+
+from tfcells.arrays import Probabilities
+from tfcells.errors import RequestError
+
+SEPARATOR: Final = "/"
+
+FamilyMask = Bool[np.ndarray, "classes classes"]
+"""Whether the class of a column competes with the class of a row; symmetric, True on the diagonal."""
+
+
+def family_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The family of each class: what stands before the first slash.
+
+    Raises:
+        RequestError: If a class names no family.
+    """
+    bare = [name for name in class_names if SEPARATOR not in name]
+    if bare:
+        raise RequestError(
+            f"Class {bare[0]!r} names no family ({len(bare)} of {len(class_names)} classes do not). Expected "
+            "`family/class` for every class, such as 'pbc/lymphocyte', or loss.families = false."
+        )
+    return tuple(name.partition(SEPARATOR)[0] for name in class_names)
+
+
+def family_mask(class_names: tuple[str, ...]) -> FamilyMask:
+    """Which classes compete: those of one family."""
+    families = np.array(family_names(class_names))
+    mask: FamilyMask = families[:, None] == families[None, :]
+    return mask
+
+
+def probabilities(
+    logits: Float32[np.ndarray, "images classes"], *, competing: Bool[np.ndarray, "images classes"] | None = None
+) -> Probabilities:
+    """Logits to probabilities, by the same softmax as the loss.
+
+    Args:
+        logits: float32 (images, classes).
+        competing: For each image the classes that compete; all of them by default. Of labelled images under
+            families it is `family_mask(class_names)[labels]`.
+
+    Returns:
+        float64 (images, classes); rows sum to one, classes that do not compete have exactly zero.
+    """
+    values: Float[np.ndarray, "images classes"] = logits.astype(np.float64)
+    if competing is not None:
+        values = np.where(competing, values, -np.inf)
+    answer: Probabilities = softmax(values, axis=1)
+    return answer

@@ -1,0 +1,105 @@
+"""The learning-rate range test: a short training at rates that grow, to see between which ones the loss falls."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcells.errors import RequestError
+from tfcells.finetune.networks import Network
+from tfcells.finetune.optimisers import assemble_optimiser
+from tfcells.finetune.phases import start_phase
+from tfcells.finetune.settings import PhaseSettings
+
+_MEMORY: Final = 0.9  # of the exponential mean of losses
+_DIVERGED: Final = 4.0  # times the lowest smoothed loss
+_MARGIN: Final = 0.1
+_FEWEST: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateTest:
+    """What the test saw.
+
+    Attributes:
+        rates: Learning rates that were tried, of the fastest layers of the phase.
+        losses: Loss of the batch at each, before its update; smoothed, see `find_rate`.
+        suggested: A tenth of the rate at which the loss was lowest.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggested: float
+
+
+def find_rate(
+    network: Network,
+    batches: Sequence[tuple[Any, Any]],
+    *,
+    loss: keras.losses.Loss,
+    phase: PhaseSettings,
+    batch_norm: str = "frozen",
+    lowest: float = 1e-7,
+    highest: float = 1.0,
+) -> RateTest:
+    """Train on each batch once, at rates from `lowest` to `highest` (Smith 2017, arXiv:1506.01186).
+
+    Losses are smoothed by an exponential mean without its bias to zero; the test ends early where they are four times
+    the lowest, or no number. The network is left as it was, its `trainable` flags as the phase sets them.
+
+    Args:
+        network: To be trained.
+        batches: Pixels and labels, 10 batches or more, from the training rows alone.
+        loss: Of labels and logits.
+        phase: What learns and by which optimiser; the ratio of its rates is kept, the rates themselves are not used.
+        batch_norm: Policy.
+        lowest, highest: Rates of the fastest layers at the first and the last batch.
+
+    Raises:
+        RequestError: If there are fewer than 10 batches, or the loss is no number from the start.
+    """
+    if len(batches) < _FEWEST:
+        raise RequestError(f"{len(batches)} batches to find a rate with. Expected {_FEWEST} or more.")
+    if not 0 < lowest < highest:
+        raise RequestError(f"Rates from {lowest:g} to {highest:g}. Expected two above 0, the lowest first.")
+    kept = [variable.numpy() for variable in network.model.variables]
+    learners = start_phase(network, phase, batch_norm=batch_norm)
+    growth = keras.optimizers.schedules.ExponentialDecay(lowest, len(batches) - 1, highest / lowest)
+    optimiser = assemble_optimiser(phase, learners, growth, precision=network.precision)
+    try:
+        losses = _losses(network, batches, loss=loss, optimiser=optimiser)
+    finally:
+        for variable, value in zip(network.model.variables, kept, strict=True):
+            variable.assign(value)
+    if not losses:
+        raise RequestError("The loss of the first batch is no number. Expected a finite loss to start from.")
+    rates = tuple(float(growth(step)) for step in range(len(losses)))
+    return RateTest(rates=rates, losses=tuple(losses), suggested=_MARGIN * rates[int(np.argmin(losses))])
+
+
+def _losses(network: Network, batches: Sequence[tuple[Any, Any]], *, loss: Any, optimiser: Any) -> list[float]:
+    """Smoothed losses, up to where they diverge."""
+    variables = network.model.trainable_variables
+    optimiser.build(variables)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def step(pixels: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            value = loss(labels, network.model(pixels, training=True))
+            scaled = optimiser.scale_loss(value)
+        optimiser.apply(tape.gradient(scaled, variables), variables)
+        return value
+
+    losses: list[float] = []
+    mean = 0.0
+    for number, (pixels, labels) in enumerate(batches, start=1):
+        mean = _MEMORY * mean + (1 - _MEMORY) * float(step(pixels, labels))
+        smoothed = mean / (1 - _MEMORY**number)
+        if not math.isfinite(smoothed) or smoothed > _DIVERGED * min([smoothed, *losses]):
+            break
+        losses.append(smoothed)
+    return losses

@@ -1,0 +1,258 @@
+"""One training of a fine-tuning: from rows to a network that was asked, and what is left of it on disk."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+
+from tfcells.arrays import Probabilities
+from tfcells.backbones.catalog import BACKBONES
+from tfcells.backbones.weights import file_digest
+from tfcells.config import FinetuneConfig
+from tfcells.features.pieces import write_atomically
+from tfcells.features.recipe import images_of
+from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
+from tfcells.finetune.examples import faults_by_name
+from tfcells.finetune.figures import plot_curve
+from tfcells.finetune.journal import Journal
+from tfcells.finetune.networks import Network
+from tfcells.finetune.pictures import Pictures
+from tfcells.finetune.precision import resolve_precision
+from tfcells.finetune.table_examples import TableExamples
+from tfcells.finetune.train import EpochSeen, Trained, train
+from tfcells.finetune.trainee import NetworkTrainee, build_trainee
+from tfcells.images.thumbnails import read_thumbnails
+from tfcells.progress import Progress
+from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
+from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
+from tfcells.steps.layer_drift import layer_drift
+from tfcells.steps.maps import stratified_sample
+from tfcells.steps.taught import Taught, TaughtFold
+
+CHECKPOINTS: Final = "checkpoints"
+_PICTURES: Final = 24  # shown with their answers after every epoch
+_PICTURE_SIDE: Final = 96
+_PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaughtNetwork:
+    """A network that was trained and asked.
+
+    Attributes:
+        facts: What `finetune.json` says of it.
+        probabilities: float64 of shape (asked, classes): its answers.
+        minutes: That training took, looking at the validation rows included.
+        size: Side of its input in pixels.
+    """
+
+    facts: dict[str, Any]
+    probabilities: Probabilities
+    minutes: float
+    size: int
+
+
+def teach(
+    config: FinetuneConfig, taught: Taught, fold: TaughtFold, *, folder: Path, progress: Progress
+) -> TaughtNetwork:
+    """Train on the rows of a fold, ask the network, and leave its files in a folder.
+
+    Raises:
+        RequestError: If it cannot be trained as asked.
+        StaleStoreError: If the folder holds another training.
+        DamageError: If a picture cannot be read any more, or the loss is no number.
+    """
+    settings, precision = config.settings, resolve_precision(config.training.precision)
+    folder.mkdir(parents=True, exist_ok=True)
+    build, examples, network = _prepared(config, taught, fold, precision)
+    journal, embeddings = _journal(taught, fold, folder), _embeddings(taught, fold, folder, seed=config.seed)
+
+    def watch(seen: EpochSeen) -> None:
+        journal.write(seen)
+        embeddings.write(seen)
+
+    with faults_by_name():
+        _show_augmentation(config, taught, fold, examples, folder)
+        trained = train(
+            build,
+            examples,
+            settings,
+            precision=precision,
+            folder=folder / CHECKPOINTS,
+            recipe=_recipe(config, taught, fold, network, precision),
+            choose=bool(len(fold.validation)),
+            watch=watch,
+            progress=progress,
+        )
+        trainee = cast(NetworkTrainee, trained.trainee)  # it is what `build` made
+        answers = _asked(trainee, examples, taught, fold.asked)
+        watched = _asked(trainee, examples, taught, fold.watched)
+    weights = trainee.write_weights(folder, name=config.name)
+    _draw_curve(trained, config, fold, folder)
+    _project(taught, fold, embeddings, watched, folder)
+    minutes = sum(row["seconds"] for row in trained.curve) / 60
+    facts = {
+        "fold": fold.number,
+        "rows": {
+            "training": len(fold.training),
+            "validation": len(fold.validation),
+            "asked": len(fold.asked),
+        },
+        "network": _network_json(network),
+        "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
+        "fallbacks": list(trained.fallbacks),
+        "best": None if trained.best is None else dataclasses.asdict(trained.best),
+        "curve": list(trained.curve),
+        "minutes": minutes,
+        "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
+        "drift": _drift(config, taught, fold, weights, network, folder, progress),
+    }
+    return TaughtNetwork(facts=facts, probabilities=answers, minutes=minutes, size=network.size)
+
+
+def _prepared(
+    config: FinetuneConfig, taught: Taught, fold: TaughtFold, precision: str
+) -> tuple[Any, TableExamples, Network]:
+    """What builds the network, the pictures at its size, and the network as it is before."""
+    settings = config.settings
+    batches = -(-len(fold.training) // settings.training.batch_size)
+    held: list[TableExamples] = []  # the pictures' size is the network's, which asks for pictures only when it is there
+    build = build_trainee(
+        settings,
+        class_names=taught.class_names,
+        seed=config.seed,
+        batches=batches,
+        plain=lambda: held[0].plain(),
+    )
+    network = build(precision).network
+    held.append(
+        TableExamples(
+            table=taught.table,
+            all_labels=taught.labels,
+            teaching=fold.training,
+            looked_at=fold.watched,
+            settings=settings,
+            size=network.size,
+            kernel=network.kernel,
+            seed=config.seed,
+        )
+    )
+    return build, held[0], network
+
+
+def _show_augmentation(
+    config: FinetuneConfig, taught: Taught, fold: TaughtFold, examples: TableExamples, folder: Path
+) -> None:
+    """What augmentation makes of a picture of each class, as `contact_sheet.png`."""
+    path = folder / "contact_sheet.png"
+    if config.training.augmentation == "none" or path.exists():
+        return
+    pictures = Pictures(taught.table, examples.size, examples.kernel, examples.cache)
+    rows = some_of_each_class(
+        taught.ids, taught.labels, classes=len(taught.class_names), rows=fold.training.tolist(), seed=config.seed
+    )
+    sheet = draw_contact_sheet(pictures, rows, taught.labels, taught.class_names, seed=config.seed)
+    write_atomically(path, png_of(sheet))
+
+
+def _asked(trainee: NetworkTrainee, examples: TableExamples, taught: Taught, rows: np.ndarray) -> Probabilities:
+    logits, _ = trainee.look(examples.in_order(rows))
+    return trainee.judge(taught.labels[rows], logits)[1]
+
+
+def _recipe(
+    config: FinetuneConfig, taught: Taught, fold: TaughtFold, network: Network, precision: str
+) -> dict[str, Any]:
+    """Everything that the course of a training depends on."""
+    settings = dataclasses.asdict(config.settings)
+    phases = settings.pop("phases")
+    settings["training"] = {**settings["training"], "precision": precision}
+    return {
+        **settings,
+        "phases": {str(number): phase for number, phase in enumerate(phases, 1)},
+        "classes": list(taught.class_names),
+        "images": images_of(taught.ids, taught.table.digests),
+        "rows": {name: _digest(getattr(fold, name), taught) for name in ("training", "validation", "asked")},
+        "start": {"weights": network.weights, "sha256": network.sha256, "size": network.size, "kernel": network.kernel},
+        "seed": config.seed,
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _digest(rows: np.ndarray, taught: Taught) -> str:
+    """SHA-256 over ids and labels of rows, in order."""
+    digest = hashlib.sha256()
+    for row in rows.tolist():
+        digest.update(f"{taught.ids[row]}\x1f{taught.labels[row]}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _journal(taught: Taught, fold: TaughtFold, folder: Path) -> Journal:
+    places = stratified_sample(taught.labels[fold.watched], _PICTURES, seed=0).tolist()
+    ids = [taught.ids[row] for row in fold.watched[places].tolist()]
+    pictures = read_thumbnails(taught.table.source, ids, side=_PICTURE_SIDE)
+    return Journal(folder, class_names=taught.class_names, shown=places, pictures=pictures)
+
+
+def _embeddings(taught: Taught, fold: TaughtFold, folder: Path, *, seed: int) -> Embeddings:
+    return Embeddings(folder / "embeddings", sampled_places(taught.labels[fold.watched], seed=seed))
+
+
+def _draw_curve(trained: Trained, config: FinetuneConfig, fold: TaughtFold, folder: Path) -> None:
+    looked_at = "validation" if len(fold.validation) else "held-out"
+    title = f"{config.network.name}, {config.name}"
+    plot_curve(trained.curve, title=title, looked_at=looked_at).savefig(folder / "curve.png", dpi=160)
+
+
+def _project(taught: Taught, fold: TaughtFold, embeddings: Embeddings, watched: Probabilities, folder: Path) -> None:
+    rows = fold.watched[embeddings.places]
+    names = taught.class_names
+    guesses = watched.argmax(axis=1)[embeddings.places].tolist()
+    project_epochs(
+        embeddings.folder,
+        taught.table.take(rows),
+        [names[label] for label in taught.labels[rows].tolist()],
+        [names[guess] for guess in guesses],
+        out=folder / "projector",
+    )
+
+
+def _network_json(network: Network) -> Mapping[str, Any]:
+    return {
+        "name": network.settings.name,
+        "weights": network.weights,
+        "sha256": network.sha256,
+        "size": network.size,
+        "kernel": network.kernel,
+        "parameters": network.model.count_params(),
+    }
+
+
+def _drift(
+    config: FinetuneConfig,
+    taught: Taught,
+    fold: TaughtFold,
+    weights: Path,
+    network: Network,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """How far the layers of a backbone of the catalog moved, by rows that did not teach it."""
+    if network.settings.name not in BACKBONES:
+        return None
+    rows = fold.asked[stratified_sample(taught.labels[fold.asked], DRIFT_ROWS, seed=config.seed)]
+    return layer_drift(
+        taught.table.take(rows),
+        backbone=network.settings.name,
+        before=config.network.weights,
+        after=weights,
+        size=network.size,
+        into=folder / "drift",
+        seed=config.seed,
+        progress=progress,
+    )
