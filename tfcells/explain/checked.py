@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from tfcells.arrays import Float64, Groups
-from tfcells.explain.attribution import Attribution
+from tfcells.explain.attribution import Attribution, Completeness
 from tfcells.explain.explained import Batch, Contrasts, Explained
 from tfcells.explain.faithfulness import (
     Curves,
@@ -61,7 +61,8 @@ class Checked:
         correlations: (networks, images), with maps of randomised networks.
         inside: Share of positive mass in the mask; None without masks.
         disc_inside: The same of a centred disc of the mask's area.
-        summary: The numbers over images, the verdict and its reasons, as JSON has them.
+        area: Share of the picture that the mask covers; None without masks.
+        groups: int64 of shape (images,), from the case.
     """
 
     maps: Attribution
@@ -71,7 +72,8 @@ class Checked:
     correlations: Float64[np.ndarray, "networks images"]
     inside: Float64[np.ndarray, " images"] | None
     disc_inside: Float64[np.ndarray, " images"] | None
-    summary: Mapping[str, Any]
+    area: Float64[np.ndarray, " images"] | None
+    groups: Groups
 
 
 def middle_curves(case: Case) -> Curves:
@@ -101,12 +103,9 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
     # The same settings on both sides, or a difference of settings would pass for one of weights.
     cheap = partial(method.make, **method.cheap)
     heat = cheap(explained, pictures, contrasts).heat if method.cheap else maps.heat
-    correlations = rank_correlations(
-        explained, cheap, pictures, contrasts, heat, networks=networks, seed=case.seed
-    )
+    correlations = rank_correlations(explained, cheap, pictures, contrasts, heat, networks=networks, seed=case.seed)
     inside = None if case.masks is None else mass_inside(maps.heat, case.masks)
     beside = None if case.masks is None else disc_inside(case.masks)
-    summary = _summary(case, maps, (curves, random, disc), correlations, (inside, beside))
     return Checked(
         maps=maps,
         curves=curves,
@@ -115,8 +114,54 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
         correlations=correlations,
         inside=inside,
         disc_inside=beside,
-        summary=summary,
+        area=None if case.masks is None else case.masks.mean(axis=(1, 2)),
+        groups=case.groups,
     )
+
+
+def joined(parts: Sequence[Checked]) -> Checked:
+    """Checks of one method on other images each, as one: `parts` have the same method and number of networks."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    maps = [part.maps for part in parts]
+    taps = maps[0].parts
+    return Checked(
+        maps=Attribution(
+            method=maps[0].method,
+            heat=np.concatenate([each.heat for each in maps]),
+            signed=maps[0].signed,
+            completeness=_joined_completeness([each.completeness for each in maps]),
+            parts={tap: np.concatenate([each.parts[tap] for each in maps]) for tap in taps},
+        ),
+        curves=_joined_curves([part.curves for part in parts]),
+        random=_joined_curves([part.random for part in parts]),
+        disc=_joined_curves([part.disc for part in parts]),
+        correlations=np.concatenate([part.correlations for part in parts], axis=1),
+        inside=_joined_numbers([part.inside for part in parts]),
+        disc_inside=_joined_numbers([part.disc_inside for part in parts]),
+        area=_joined_numbers([part.area for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+    )
+
+
+def _joined_numbers(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
+
+
+def _joined_curves(parts: Sequence[Curves]) -> Curves:
+    return Curves(
+        deletion=np.concatenate([part.deletion for part in parts]),
+        insertion=np.concatenate([part.insertion for part in parts]),
+    )
+
+
+def _joined_completeness(parts: Sequence[Completeness | None]) -> Completeness | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return Completeness(**{name: np.concatenate([getattr(part, name) for part in known]) for name in vars(known[0])})
 
 
 def image_facts(checked: Checked, image: int) -> dict[str, Any]:
@@ -149,17 +194,13 @@ def _three(checked: Checked, kind: str, image: int) -> dict[str, float]:
     return {name: float(getattr(curves, kind)[image]) for name, curves in sides.items()}
 
 
-def _summary(
-    case: Case,
-    maps: Attribution,
-    curves: tuple[Curves, Curves, Curves],
-    correlations: np.ndarray,
-    inside: tuple[np.ndarray | None, np.ndarray | None],
-) -> dict[str, Any]:
-    def over_images(values: np.ndarray) -> dict[str, float | None]:
-        return _interval(mean_interval(values, case.groups, seed=case.seed), values)
+def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
+    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them."""
 
-    mine, random, disc = curves
+    def over_images(values: np.ndarray) -> dict[str, float | None]:
+        return _interval(mean_interval(values, checked.groups, seed=seed), values)
+
+    maps, mine, random, disc = checked.maps, checked.curves, checked.random, checked.disc
     fidelity = {
         kind: {
             "map": over_images(getattr(mine, kind)),
@@ -170,14 +211,14 @@ def _summary(
         }
         for kind in ("deletion", "insertion")
     }
-    median = float(np.median(np.abs(correlations)))
+    median = float(np.median(np.abs(checked.correlations)))
     mass = None
-    if inside[0] is not None and inside[1] is not None and case.masks is not None:
+    if checked.inside is not None and checked.disc_inside is not None and checked.area is not None:
         mass = {
-            "map": over_images(inside[0]),
-            "centred_disc": over_images(inside[1]),
-            "map_minus_centred_disc": over_images(inside[0] - inside[1]),
-            "whole_picture": over_images(case.masks.mean(axis=(1, 2))),
+            "map": over_images(checked.inside),
+            "centred_disc": over_images(checked.disc_inside),
+            "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
+            "whole_picture": over_images(checked.area),
         }
     complete = None
     if maps.completeness is not None:
@@ -191,14 +232,14 @@ def _summary(
     reasons = verdict_reasons(median=median, fidelity=fidelity, complete=complete)
     return {
         "method": maps.method,
-        "images": len(case.pictures),
+        "images": len(maps.heat),
         "grid": list(maps.heat.shape[1:]),
         "completeness": complete,
         **fidelity,
         "randomisation": {
             "median_absolute_rank_correlation": median,
             "allowed": LARGEST_MEDIAN,
-            "networks": len(correlations),
+            "networks": len(checked.correlations),
         },
         "mass_inside": mass,
         "verdict": UNTRUSTWORTHY if reasons else TRUSTWORTHY,
@@ -206,9 +247,7 @@ def _summary(
     }
 
 
-def verdict_reasons(
-    *, median: float, fidelity: Mapping[str, Any], complete: Mapping[str, Any] | None
-) -> list[str]:
+def verdict_reasons(*, median: float, fidelity: Mapping[str, Any], complete: Mapping[str, Any] | None) -> list[str]:
     """Why a method must not be trusted on these images; empty where nothing speaks against it.
 
     Args:

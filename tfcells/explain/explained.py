@@ -1,7 +1,7 @@
-"""What is explained: a function from pixels to one logit per class, with its Keras graph and its linear probe if any."""
+"""What is explained: a function from pixels to one logit per class, its Keras graph, and its linear probe if any."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -171,6 +171,28 @@ def explain_probe(
         linear=linear,
         why_not_exact=refused,
     )
+
+
+def with_probe(explained: Explained, probe: Any) -> Explained:
+    """The same network with another affine probe on the same features: nothing is built or traced again.
+
+    The network is shared, so the classifier that was handed in answers with the new probe from now on: use one at a
+    time.
+
+    Raises:
+        RequestError: If there was no affine probe, or this one has other features or classes.
+    """
+    linear = explained.linear
+    if linear is None:
+        raise RequestError(f"There is no affine probe to be replaced. {explained.why_not_exact}")
+    folded = fold_probe(probe)
+    if folded.weights.shape != linear.folded.weights.shape or (folded.classes != linear.folded.classes).any():
+        raise RequestError(
+            f"A probe of {folded.weights.shape} classes and features came for one of {linear.folded.weights.shape}. "
+            "Expected the same features and the same classes."
+        )
+    explained.model.get_layer("probe").set_weights([folded.weights.T, folded.bias])
+    return replace(explained, linear=replace(linear, folded=folded))
 
 
 def explain_network(

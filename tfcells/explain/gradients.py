@@ -29,7 +29,7 @@ def gradcam_maps(
     """Grad-CAM: channels of a layer weighted by the mean gradient of the logit, added, negative sums cut off.
 
     Selvaraju et al. (2017), https://arxiv.org/abs/1610.02391. At a tap that is pooled by `mean` and read by a linear
-    probe it is the positive part of the exact map with reference `zero`, times the number of places.
+    probe it is the positive part of the exact map with reference `zero`.
 
     Args:
         explained: The classifier; models inside models are looked into.

@@ -111,7 +111,9 @@ def _with_probe(explained: Explained, generator: np.random.Generator) -> Explain
         return replace(explained)
     probe = explained.linear.folded
     weights = generator.permutation(probe.weights.ravel()).reshape(probe.weights.shape)
-    folded = FoldedProbe(weights=weights, bias=generator.permutation(probe.bias), mean=probe.mean, classes=probe.classes)
+    folded = FoldedProbe(
+        weights=weights, bias=generator.permutation(probe.bias), mean=probe.mean, classes=probe.classes
+    )
     return replace(explained, linear=replace(explained.linear, folded=folded))
 
 

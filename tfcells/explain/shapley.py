@@ -41,7 +41,7 @@ def partition_maps(
         MissingExtraError: If shap is not installed.
         UnknownNameError: If there is no such filling.
     """
-    shap = _shap()
+    shap = require_shap()
     heat, claimed = [], []
     for picture, contrast, filling in zip(pictures, contrasts, baseline_of(pictures, fill), strict=True):
 
@@ -91,9 +91,9 @@ def expected_gradient_maps(
     Raises:
         MissingExtraError: If shap is not installed.
     """
-    shap = _shap()
+    shap = require_shap()
     heat = []
-    before = np.random.get_state()  # noqa: NPY002 - shap seeds NumPy's global generator
+    before = np.random.get_state()
     try:
         for picture, contrast in zip(pictures, contrasts, strict=True):
             others = baseline_of(picture[None], "border") if background is None else background
@@ -102,11 +102,12 @@ def expected_gradient_maps(
                 found = explainer.shap_values(picture[None], nsamples=samples, rseed=seed)
             heat.append(np.asarray(found, dtype=np.float64).reshape(picture.shape).sum(axis=2))
     finally:
-        np.random.set_state(before)  # noqa: NPY002
+        np.random.set_state(before)
     return Attribution(method=GRADIENT, heat=np.stack(heat), signed=True)
 
 
-def _shap() -> ModuleType:
+def require_shap() -> ModuleType:
+    """The package, or `MissingExtraError`."""
     try:
         import shap
     except ImportError as missing:
