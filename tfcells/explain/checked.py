@@ -282,21 +282,3 @@ def _interval(found: Interval | None, values: np.ndarray) -> dict[str, float | N
     if found is None:
         return {"value": float(values.mean()), "low": None, "high": None}
     return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def table_row(summary: Mapping[str, Any]) -> Sequence[str]:
-    """A method's numbers as a terminal shows them."""
-
-    def shown(number: Mapping[str, float | None]) -> str:
-        ends = "" if number["low"] is None else f" ({number['low']:.2f} to {number['high']:.2f})"
-        return f"{number['value']:.2f}{ends}"
-
-    mass = summary["mass_inside"]
-    return (
-        METHODS[summary["method"]].title,
-        shown(summary["deletion"]["map"]),
-        shown(summary["insertion"]["map"]),
-        f"{summary['randomisation']['median_absolute_rank_correlation']:.2f}",
-        "" if mass is None else shown(mass["map"]),
-        summary["verdict"],
-    )

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tfcells.names import visible
+from tfcells.report.words import mean_words
 
 
 def write_explanations(
@@ -28,17 +29,9 @@ def write_explanations(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
+    environment.filters["number"] = mean_words
     shown = [image for image in facts["images"] if image["shown"]]
     text = environment.get_template("explanations.html.j2").render(
         facts=facts, images=shown, pictures=pictures, titles=titles
     )
     path.write_text(text, encoding="utf-8")
-
-
-def number(found: Mapping[str, float | None]) -> str:
-    """A mean with its interval, `0.62 (0.55 to 0.70)`; without, of too few groups."""
-    value = f"{found['value']:.2f}"
-    if found["low"] is None or found["high"] is None:
-        return value
-    return f"{value} ({found['low']:.2f}\u00a0to\u00a0{found['high']:.2f})"

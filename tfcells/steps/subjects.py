@@ -163,7 +163,9 @@ def _subject(
     try:
         pixels = source.read(answer.id)
     except BadImageError as reason:
-        raise RequestError(f"{answer.id} can no longer be read: {reason}. Expected the images of the study.") from reason
+        raise RequestError(
+            f"{answer.id} can no longer be read: {reason}. Expected the images of the study."
+        ) from reason
     return Subject(
         id=answer.id,
         pixels=pixels,
