@@ -43,7 +43,7 @@ def test_the_probe_of_a_fold_answers_as_it_did_when_it_was_tested(study: Path) -
         told = final.probabilities(run.store, np.array([run.store.row_of[answer["id"]] for answer in mine]))
         kept = [[float(answer[f"p_{name}"]) for name in final.class_names] for answer in mine]
         np.testing.assert_allclose(told, kept, atol=1e-6)
-    with pytest.raises(RequestError, match="There is no fold 3. Expected one of 0, 1, 2"):
+    with pytest.raises(RequestError, match=r"There is no fold 3\. Expected one of 0, 1, 2"):
         run.fold_probe(3)
 
 
@@ -130,5 +130,5 @@ def test_a_study_whose_split_was_changed_is_not_explained(study: Path, tmp_path:
     results = json.loads((run / "results.json").read_text())
     results["split"]["digest"] = "0" * 64
     (run / "results.json").write_text(json.dumps(results))
-    with pytest.raises(DamageError, match="a split or features that its results.json was not made with"):
+    with pytest.raises(DamageError, match=r"a split or features that its results\.json was not made with"):
         open_run(run)

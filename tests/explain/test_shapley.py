@@ -1,3 +1,4 @@
+import contextlib
 import importlib.util
 import sys
 
@@ -93,6 +94,19 @@ def test_a_failing_shap_explainer_breaks_no_later_gradient(pictures, monkeypatch
     monkeypatch.setattr(shap, "GradientExplainer", Failing)
     with pytest.raises(RuntimeError, match="an explainer failed"):
         expected_gradient_maps(explained, pictures, contrasts)
+    after = integrated_maps(convolutional_network(nested=True), pictures, contrasts).heat
+    np.testing.assert_allclose(before, after, atol=1e-6)
+
+
+@needs_shap
+def test_what_shaps_deep_explainer_does_is_undone(pictures):
+    import shap
+
+    explained = convolutional_network(nested=True)
+    contrasts = towards(explained, pictures, "a")
+    before = integrated_maps(explained, pictures, contrasts).heat
+    with untouched_gradients(), contextlib.suppress(Exception):
+        shap.DeepExplainer(explained.model, pictures[:2]).shap_values(pictures[2:3])
     after = integrated_maps(convolutional_network(nested=True), pictures, contrasts).heat
     np.testing.assert_allclose(before, after, atol=1e-6)
 

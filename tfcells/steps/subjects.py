@@ -113,10 +113,11 @@ def mask_of(subject: Subject, folder: Path, *, size: int) -> np.ndarray:
         raise RequestError(f"No mask of {subject.id} in {folder}. Expected {folder / subject.id}, or the same as .png.")
     with Image.open(path) as opened:
         mask = np.asarray(opened.convert("L")) > _BLACK
-    if mask.shape != subject.pixels.shape[:2]:
+    rows, columns = subject.pixels.shape[:2]
+    if mask.shape != (rows, columns):
         raise RequestError(
-            f"{path} is a mask of {mask.shape[1]} x {mask.shape[0]} pixels, its picture has {subject.pixels.shape[1]} x "
-            f"{subject.pixels.shape[0]}. Expected the same."
+            f"{path} is a mask of {mask.shape[1]} x {mask.shape[0]} pixels, its picture has {columns} x {rows}. "
+            "Expected the same."
         )
     return np.asarray(cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0)
 
