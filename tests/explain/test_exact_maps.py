@@ -22,7 +22,8 @@ def drawn(classes=3, features=9, images=80):
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.parametrize(
-    "options", [{}, {"components": 4}, {"scaler": "minmax", "components": 0.9}, {"scaler": "none"}]
+    "options",
+    [{}, {"components": 4}, {"scaler": "minmax", "components": 0.9}, {"scaler": "none", "parameters": {"C": 1e-4}}],
 )
 def test_the_softmax_of_folded_logits_is_what_a_logistic_regression_says(classes, options):
     vectors, labels = drawn(classes)

@@ -101,8 +101,9 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
     blind = random_maps(len(pictures), maps.heat.shape[1:], seed=case.seed)
     random = fidelity_curves(explained, pictures, contrasts, blind, seed=case.seed)
     # The same settings on both sides, or a difference of settings would pass for one of weights.
-    cheap = partial(method.make, **method.cheap)
-    heat = cheap(explained, pictures, contrasts).heat if method.cheap else maps.heat
+    settings = method.cheap(explained.size)
+    cheap = partial(method.make, **settings)
+    heat = cheap(explained, pictures, contrasts).heat if settings else maps.heat
     correlations = rank_correlations(explained, cheap, pictures, contrasts, heat, networks=networks, seed=case.seed)
     inside = None if case.masks is None else mass_inside(maps.heat, case.masks)
     beside = None if case.masks is None else disc_inside(case.masks)

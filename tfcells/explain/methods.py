@@ -22,21 +22,21 @@ class Method:
     Attributes:
         make: (explained, pictures, contrasts) to maps; further settings by keyword.
         title: What a person calls it.
-        cheap: Settings for maps of networks that are compared with it by rank alone.
+        cheap: Settings by the size of a picture, for maps of which ranks alone are compared, on both sides.
     """
 
     make: Callable[..., Attribution]
     title: str
-    cheap: Mapping[str, Any]
+    cheap: Callable[[int], Mapping[str, Any]] = lambda size: {}
 
 
 METHODS: Final[Mapping[str, Method]] = {
-    EXACT: Method(make=exact_maps, title="exact map of the linear probe", cheap={}),
-    GRADCAM: Method(make=gradcam_maps, title="Grad-CAM", cheap={}),
-    INTEGRATED: Method(make=integrated_maps, title="integrated gradients", cheap={"most_steps": 48}),
-    OCCLUSION: Method(make=occlusion_maps, title="occlusion", cheap={}),
-    PARTITION: Method(make=partition_maps, title="SHAP, partitions", cheap={}),
-    GRADIENT: Method(make=expected_gradient_maps, title="SHAP, expected gradients", cheap={}),
+    EXACT: Method(make=exact_maps, title="exact map of the linear probe"),
+    GRADCAM: Method(make=gradcam_maps, title="Grad-CAM"),
+    INTEGRATED: Method(make=integrated_maps, title="integrated gradients", cheap=lambda size: {"most_steps": 17}),
+    OCCLUSION: Method(make=occlusion_maps, title="occlusion", cheap=lambda size: {"stride": max(1, round(size / 6))}),
+    PARTITION: Method(make=partition_maps, title="SHAP, partitions", cheap=lambda size: {"evaluations": 100}),
+    GRADIENT: Method(make=expected_gradient_maps, title="SHAP, expected gradients", cheap=lambda size: {"samples": 24}),
 }
 
 DEFAULT_METHODS: Final = (EXACT, GRADCAM, INTEGRATED, OCCLUSION)
