@@ -135,12 +135,12 @@ def test_a_verdict_has_its_reasons():
     assert verdict_reasons(median=0.2, fidelity=fine, complete=None) == []
     (reason,) = verdict_reasons(median=0.31, fidelity=fine, complete=None)
     assert "median |rank correlation| 0.31, more than 0.2" in reason
-    (reason,) = verdict_reasons(median=0, fidelity=fine, complete={"images": 9, "reached": 7})
+    (reason,) = verdict_reasons(median=0.0, fidelity=fine, complete={"images": 9, "reached": 7})
     assert "do not add up to what they explain in 2 of 9 images" in reason
     worse = {"deletion": nothing(0.2, 0.1, 0.3), "insertion": nothing(-0.2, -0.3, -0.1)}
-    assert len(verdict_reasons(median=0, fidelity=worse, complete=None)) == 2
+    assert len(verdict_reasons(median=0.0, fidelity=worse, complete=None)) == 2
     better = {"deletion": nothing(-0.2, -0.3, -0.1), "insertion": nothing(0.2, 0.1, 0.3)}
-    assert verdict_reasons(median=0, fidelity=better, complete=None) == []
+    assert verdict_reasons(median=0.0, fidelity=better, complete=None) == []
 
 
 def test_a_map_that_is_not_finite_is_refused():

@@ -65,7 +65,7 @@ class Attribution:
             )
 
 
-def spread(heat: Heat, *, size: int) -> Heat:
+def spread(heat: Heat, *, size: int) -> Float64[np.ndarray, "images {size} {size}"]:
     """Maps on pixels: each cell's number is shared out evenly over the area that it covers, so sums are kept.
 
     Args:
@@ -79,7 +79,7 @@ def spread(heat: Heat, *, size: int) -> Heat:
     return np.asarray(np.einsum("pr,irc,qc->ipq", _shares(rows, size), heat, _shares(columns, size), optimize=True))
 
 
-def binned(heat: Heat, *, side: int) -> Heat:
+def binned(heat: Heat, *, side: int) -> Float64[np.ndarray, "images {side} {side}"]:
     """Maps on another grid of `side` x `side` cells, sums kept: what finer cells hold is added up."""
     return spread(heat, size=side)
 
@@ -91,4 +91,4 @@ def _shares(cells: int, pixels: int) -> np.ndarray:
     low, high = edges[:-1, None], edges[1:, None]
     first = np.arange(cells)[None, :]
     overlap: np.ndarray = np.clip(np.minimum(high, first + 1) - np.maximum(low, first), 0, None)
-    return overlap / overlap.sum(axis=0, keepdims=True)
+    return np.asarray(overlap / overlap.sum(axis=0, keepdims=True))

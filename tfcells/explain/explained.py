@@ -147,18 +147,17 @@ def explain_probe(
     columns = [ops.reshape(pooled[key], (-1, int(np.prod(pooled[key].shape[1:])))) for key in tap_keys(taps)]
     features = ops.concatenate([ops.cast(part, "float64") for part in columns], axis=1)
     names = tuple(class_names[index] for index in np.asarray(probe.classes_, dtype=np.int64))
+    folded = None
     try:
-        folded, refused = fold_probe(probe), ""
+        folded, refused = fold_probe(probe), why_not_exact(taps)
     except RequestError as reason:
         if head is None:
             raise
-        folded, refused = None, str(reason)
-    if folded is None:
-        answer = _Answers(head, len(names))(features)
-    else:
+        refused = str(reason)
+        answer = _log_probabilities(head, len(names))(features)
+    if folded is not None:
         _check_width(folded, int(features.shape[1]), taps)
         answer = _affine(folded)(features)
-        refused = why_not_exact(taps)
     model = keras.Model(pixels, answer, name=f"{backbone.row.name}_explained")
     linear = None
     if folded is not None and not refused:
@@ -240,22 +239,13 @@ def why_not_exact(taps: Sequence[Tap]) -> str:
     return ""
 
 
-class _Answers(keras.layers.Layer):
-    """Logarithms of the probabilities that TensorFlow operations give."""
+def _log_probabilities(ask: Callable[[tf.Tensor], tf.Tensor], classes: int) -> keras.layers.Layer:
+    """Logarithms of the probabilities that TensorFlow operations give, of shape (images, classes)."""
 
-    def __init__(self, ask: Callable[[tf.Tensor], tf.Tensor] | None, classes: int) -> None:
-        super().__init__(dtype="float64", name="probe")
-        self.ask, self.classes = ask, classes
+    def logarithms(features: tf.Tensor) -> tf.Tensor:
+        return tf.math.log(tf.cast(ask(features), tf.float64) + 1e-6)  # a vote of 0 is no certainty
 
-    def call(self, features: tf.Tensor) -> tf.Tensor:
-        """(images, features) to (images, classes)."""
-        if self.ask is None:
-            raise RequestError("There is no probe to ask. Expected `head`.")
-        return tf.math.log(tf.cast(self.ask(features), tf.float64) + 1e-6)  # a vote of 0 is no certainty
-
-    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """One logit per class."""
-        return (shape[0], self.classes)
+    return keras.layers.Lambda(logarithms, output_shape=(classes,), dtype="float64", name="probe")
 
 
 def _affine(folded: FoldedProbe) -> keras.layers.Dense:

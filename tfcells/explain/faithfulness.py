@@ -75,7 +75,7 @@ def random_maps(images: int, grid: tuple[int, int], *, seed: int, blocks: int = 
 
     Coarse, since blocks that lie apart destroy a picture faster than blocks that lie together, whatever they show.
     """
-    return np.random.default_rng(seed).random((images, min(grid[0], blocks), min(grid[1], blocks)))
+    return np.asarray(np.random.default_rng(seed).random((images, min(grid[0], blocks), min(grid[1], blocks))))
 
 
 def disc_maps(images: int, *, blocks: int = BLOCKS) -> Heat:
@@ -95,7 +95,7 @@ def mass_inside(heat: Heat, masks: Masks) -> Float64[np.ndarray, " images"]:
     pixels = spread(np.maximum(heat, 0), size=masks.shape[1])
     total = pixels.sum(axis=(1, 2))
     inside = (pixels * masks).sum(axis=(1, 2))
-    return np.where(total > 0, inside / np.where(total > 0, total, 1), masks.mean(axis=(1, 2)))
+    return np.asarray(np.where(total > 0, inside / np.where(total > 0, total, 1), masks.mean(axis=(1, 2))))
 
 
 def disc_inside(masks: Masks) -> Float64[np.ndarray, " images"]:
@@ -126,8 +126,7 @@ def mean_interval(values: np.ndarray, groups: Groups, *, seed: int = 0) -> Inter
 
 def _weighted_mean(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def mean(weights: np.ndarray) -> np.ndarray:
-        told: np.ndarray = (weights @ values) / weights.sum(axis=-1)
-        return told
+        return np.asarray((weights @ values) / weights.sum(axis=-1))
 
     return mean
 

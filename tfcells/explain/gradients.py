@@ -21,6 +21,7 @@ TOLERANCE: Final = 0.01
 
 MOST_STEPS: Final = 512
 _FIRST: Final = 16  # equal intervals of the path to begin with
+_HALVED: Final = 16  # intervals at a time
 
 
 def gradcam_maps(
@@ -178,7 +179,7 @@ class _Path:
     def refined(self, tolerance: float, most_steps: int) -> "_Path":
         """Halve the worst intervals until all errors together are allowed, or the steps are spent."""
         while abs(self.errors.sum()) > tolerance * max(abs(self.rise), 1.0) and len(self.points) < most_steps:
-            room = min(self.batch_size, most_steps - len(self.points))
+            room = min(_HALVED, most_steps - len(self.points))
             worst = np.argsort(-np.abs(self.errors), kind="stable")[:room]
             self._add((self.points[worst] + self.points[worst + 1]) / 2)
         return self

@@ -1,7 +1,7 @@
 """SHAP (Lundberg & Lee 2017): partitions of the picture, and expected gradients; extra `explain`."""
 
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 import keras
 import numpy as np
@@ -118,19 +118,11 @@ def require_shap() -> ModuleType:
 
 def _one_value(explained: Explained, contrast: np.ndarray) -> keras.Model:
     """The model with one number for an answer: what is explained."""
+
+    def told(logits: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.linalg.matvec(tf.cast(logits, tf.float64), contrast)[:, None], tf.float32)
+
     pixels = keras.Input((explained.size, explained.size, 3), dtype="float32")
-    return keras.Model(pixels, _Contrast(contrast)(explained.model(pixels)))
-
-
-class _Contrast(keras.layers.Layer):
-    def __init__(self, contrast: np.ndarray) -> None:
-        super().__init__(dtype="float64")
-        self.contrast = contrast
-
-    def call(self, logits: tf.Tensor) -> tf.Tensor:
-        """(images, classes) to (images, 1) float32, as shap takes it."""
-        return tf.cast(tf.linalg.matvec(tf.cast(logits, tf.float64), self.contrast)[:, None], tf.float32)
-
-    def compute_output_spec(self, logits: Any) -> keras.KerasTensor:
-        """One number."""
-        return keras.KerasTensor((logits.shape[0], 1), dtype="float32")
+    # In float64 inside, or Keras would round the logits first; shap takes float32.
+    answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64")(explained.model(pixels))
+    return keras.Model(pixels, answer)
