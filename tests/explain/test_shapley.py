@@ -10,7 +10,7 @@ from tfcells.errors import MissingExtraError, UnknownNameError
 from tfcells.explain.baselines import baseline_of
 from tfcells.explain.gradients import gradcam_maps, integrated_maps
 from tfcells.explain.methods import METHODS, check_methods
-from tfcells.explain.shapley import expected_gradient_maps, partition_maps
+from tfcells.explain.shapley import expected_gradient_maps, partition_maps, require_shap
 from tfcells.explain.untouched import untouched_gradients
 
 needs_shap = pytest.mark.skipif(importlib.util.find_spec("shap") is None, reason="shap is not installed")
@@ -81,8 +81,7 @@ def test_expected_gradients_of_a_linear_classifier_are_weights_times_change(plan
 
 @needs_shap
 def test_a_failing_shap_explainer_breaks_no_later_gradient(pictures, monkeypatch):
-    import shap
-
+    shap = require_shap()
     explained = convolutional_network(nested=True)
     contrasts = towards(explained, pictures, "a")
     before = integrated_maps(explained, pictures, contrasts).heat
@@ -100,8 +99,7 @@ def test_a_failing_shap_explainer_breaks_no_later_gradient(pictures, monkeypatch
 
 @needs_shap
 def test_what_shaps_deep_explainer_does_is_undone(pictures):
-    import shap
-
+    shap = require_shap()
     explained = convolutional_network(nested=True)
     contrasts = towards(explained, pictures, "a")
     before = integrated_maps(explained, pictures, contrasts).heat

@@ -1,5 +1,8 @@
 """SHAP (Lundberg & Lee 2017): partitions of the picture, and expected gradients; extra `explain`."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Final
 
@@ -49,7 +52,7 @@ def partition_maps(
             told = explained.logits(np.asarray(batch, dtype=np.float32), batch_size=batch_size) @ contrast
             return np.asarray(told)
 
-        with untouched_gradients():
+        with _apart():
             explainer = shap.PartitionExplainer(ask, shap.maskers.Image(filling, picture.shape))
             found = explainer(picture[None], max_evals=evaluations, batch_size=batch_size, silent=True)
         heat.append(np.asarray(found.values, dtype=np.float64).reshape(picture.shape).sum(axis=2))
@@ -93,27 +96,38 @@ def expected_gradient_maps(
     """
     shap = require_shap()
     heat = []
-    before = np.random.get_state()
-    try:
-        for picture, contrast in zip(pictures, contrasts, strict=True):
-            others = baseline_of(picture[None], "border") if background is None else background
-            with untouched_gradients():
-                explainer = shap.GradientExplainer(_one_value(explained, contrast), others, batch_size=batch_size)
-                found = explainer.shap_values(picture[None], nsamples=samples, rseed=seed)
-            heat.append(np.asarray(found, dtype=np.float64).reshape(picture.shape).sum(axis=2))
-    finally:
-        np.random.set_state(before)
+    for picture, contrast in zip(pictures, contrasts, strict=True):
+        others = baseline_of(picture[None], "border") if background is None else background
+        with _apart():
+            explainer = shap.GradientExplainer(_one_value(explained, contrast), others, batch_size=batch_size)
+            found = explainer.shap_values(picture[None], nsamples=samples, rseed=seed)
+        heat.append(np.asarray(found, dtype=np.float64).reshape(picture.shape).sum(axis=2))
     return Attribution(method=GRADIENT, heat=np.stack(heat), signed=True)
 
 
 def require_shap() -> ModuleType:
     """The package, or `MissingExtraError`."""
     try:
-        import shap
+        with _apart():
+            import shap
     except ImportError as missing:
         raise MissingExtraError("shap", extra="explain") from missing
     module: ModuleType = shap
     return module
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Whatever shap does to gradients, to NumPy's own generator, which it seeds, and warns of stays inside."""
+    state = np.random.get_state()
+    try:
+        with untouched_gradients(), warnings.catch_warnings():
+            # It uses what its dependencies will take away, of which whoever explains a picture is no judge.
+            for kind in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
+                warnings.simplefilter("ignore", kind)
+            yield
+    finally:
+        np.random.set_state(state)
 
 
 def _one_value(explained: Explained, contrast: np.ndarray) -> keras.Model:
@@ -125,4 +139,4 @@ def _one_value(explained: Explained, contrast: np.ndarray) -> keras.Model:
     pixels = keras.Input((explained.size, explained.size, 3), dtype="float32")
     # In float64 inside, or Keras would round the logits first; shap takes float32.
     answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64")(explained.model(pixels))
-    return keras.Model(pixels, answer)
+    return keras.Model([pixels], answer)  # a list, as shap hands it
