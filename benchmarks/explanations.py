@@ -135,7 +135,7 @@ def exact(options: argparse.Namespace) -> None:
     """How far exact maps are from what they add up to."""
     from tfcells.backbones.open import open_backbone
     from tfcells.backbones.taps import parse_taps
-    from tfcells.explain.exact import exact_bias, exact_maps
+    from tfcells.explain.exact import exact_maps
     from tfcells.explain.explained import explain_probe
     from tfcells.probes.catalog import fit_probe
 
@@ -150,7 +150,7 @@ def exact(options: argparse.Namespace) -> None:
             explained = explain_probe(backbone, taps, probe, names)
             contrasts = np.eye(len(names))[explained.logits(pictures[rows]).argmax(axis=1)]
             found = exact_maps(explained, pictures[rows], contrasts)
-            total = sum(part.sum(axis=(1, 2)) for part in found.parts.values()) + exact_bias(explained, contrasts)
+            total = sum(part.sum(axis=(1, 2)) for part in found.parts.values()) + found.rest
             told = (explained.linear.folded.logits(vectors[rows]) * contrasts).sum(axis=1)
             keep(
                 {

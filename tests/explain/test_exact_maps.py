@@ -6,7 +6,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.explain.attribution import spread
-from tfcells.explain.exact import exact_bias, exact_maps
+from tfcells.explain.exact import REFERENCES, exact_maps
 from tfcells.explain.explained import explain_probe, with_probe
 from tfcells.explain.fold import fold_probe
 from tfcells.probes.catalog import fit_probe
@@ -56,17 +56,16 @@ def test_the_sigmoids_of_folded_logits_are_what_a_calibrated_probe_says(kind, cl
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("reference", ["mean", "zero"])
+@pytest.mark.parametrize("reference", REFERENCES)
 @pytest.mark.parametrize("taps", [("late",), ("early", "late"), ("early:flatten", "late"), ("early", "early:flatten")])
 def test_cells_and_bias_add_up_to_the_logit(taps, classes, reference, probed, pictures):
     explained, *_ = probed(*taps, classes=classes, components=4)
     for contrast in (explained.contrast("class 0"), explained.contrast("class 1", "class 0")):
         contrasts = np.repeat(contrast[None], len(pictures), axis=0)
         maps = exact_maps(explained, pictures, contrasts, reference=reference, batch_size=4)
-        bias = exact_bias(explained, contrasts, reference=reference)
-        total = sum(found.sum(axis=(1, 2)) for found in maps.parts.values()) + bias
+        total = sum(found.sum(axis=(1, 2)) for found in maps.parts.values()) + maps.rest
         np.testing.assert_allclose(total, explained.values(pictures, contrasts), atol=1e-4)
-        np.testing.assert_allclose(maps.heat.sum(axis=(1, 2)) + bias, total, atol=1e-9)
+        np.testing.assert_allclose(maps.heat.sum(axis=(1, 2)) + maps.rest, total, atol=1e-9)
         assert maps.completeness.reached.all()
         assert len(maps.parts) == len(taps)
 
@@ -80,17 +79,27 @@ def test_a_map_is_that_of_the_formula_cell_by_cell(probed, pictures):
     assert maps.heat[2, 3, 4] == pytest.approx(by_hand, rel=1e-9)
 
 
-def test_the_bias_is_what_the_average_training_picture_is_answered_with(probed):
+def test_the_rest_is_what_the_average_training_picture_is_answered_with(probed, pictures):
     explained, probe, vectors = probed("late")
     mean = fold_probe(probe).logits(vectors.mean(axis=0, keepdims=True, dtype=np.float64))[0]
-    np.testing.assert_allclose(exact_bias(explained, np.eye(3)), mean, atol=1e-6)
+    found = exact_maps(explained, pictures[:3], np.eye(3), reference="mean").rest
+    np.testing.assert_allclose(found, mean, atol=1e-6)
 
 
 def test_references_differ_by_one_number_in_every_cell(probed, pictures):
     explained, *_ = probed("late")
     contrasts = np.eye(3)[[1] * len(pictures)]
-    maps = [exact_maps(explained, pictures, contrasts, reference=name).heat for name in ("mean", "zero")]
+    maps = [exact_maps(explained, pictures, contrasts, reference=name).heat for name in REFERENCES]
     assert np.ptp(maps[0] - maps[1], axis=(1, 2)).max() < 1e-9
+    assert np.ptp(maps[0] - maps[2], axis=(1, 2)).max() < 1e-9
+
+
+@pytest.mark.parametrize("tap", ["late", "late:flatten"])
+def test_a_place_that_holds_what_the_border_holds_adds_nothing(tap, probed, pictures):
+    explained, *_ = probed(tap)
+    plain = np.full_like(pictures[:1], 120.0)
+    heat = exact_maps(explained, plain, np.eye(3)[[0]], reference="border").heat
+    np.testing.assert_allclose(heat, 0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "size"), [(7, 224), (7, 32), (5, 32), (40, 32)])

@@ -48,7 +48,7 @@ def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_method(tmp_path)
         None,
         Panel(heat=np.eye(4), signed=False, doubted=True),
     ]
-    rows = [Row(picture=grey_picture(), caption="a $ b_c", panels=panels, mask=np.eye(64, dtype=bool))] * 2
+    rows = [Row(picture=grey_picture(), caption=("a $ b_c", "is b"), panels=panels, mask=np.eye(64, dtype=bool))] * 2
     draw_sheet(rows, ["one", "two", "three"], tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > sheet.height * 0.8 and sheet.format == "PNG"

@@ -49,6 +49,7 @@ class Attribution:
         heat: On the method's own grid, which covers the picture evenly.
         signed: Whether negative numbers speak against what is explained; else there are none.
         completeness: For methods whose maps must add up to something.
+        rest: float64 of shape (images,): what a map's sum lacks of the logit; of exact maps, None for others.
         parts: Maps of single taps, whose sum, spread to pixels, is `heat`'s; by tap, empty for other methods.
     """
 
@@ -56,6 +57,7 @@ class Attribution:
     heat: Heat
     signed: bool
     completeness: Completeness | None = None
+    rest: Float64[np.ndarray, " images"] | None = None
     parts: Mapping[str, Heat] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

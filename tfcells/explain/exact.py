@@ -20,7 +20,8 @@ EXACT: Final = "exact"
 TOLERANCE: Final = 1e-4
 """Of a logit: how far cells and bias may be from what the network in float32 answers."""
 
-REFERENCES: Final = ("mean", "zero")
+REFERENCES: Final = ("border", "mean", "zero")
+_BORDER: Final = 1 / 16  # of a side, and at least one place
 
 
 def exact_maps(
@@ -28,7 +29,7 @@ def exact_maps(
     pictures: Batch,
     contrasts: Contrasts,
     *,
-    reference: str = "mean",
+    reference: str = "border",
     batch_size: int = BATCH,
 ) -> Attribution:
     """What each cell of each tap adds to the logit, computed in float64 from activations in float32.
@@ -37,13 +38,15 @@ def exact_maps(
         explained: With a linear probe on taps that are pooled by `mean` or `flatten`.
         pictures: At the network's size.
         contrasts: What is explained.
-        reference: What a cell that adds nothing holds. `mean`: the features of the average training picture, as scaler
-            or PCA know them; the bias is then what the probe answers for that picture. `zero`: no activation at all.
-            The two differ by the same number in every cell of a tap pooled by `mean`.
+        reference: What a place that adds nothing holds. `border`: what the picture's own border holds in the median,
+            so that a map says what the cell adds to its surroundings, as the baselines of other methods do. `mean`:
+            the features of the average training picture, as scaler or PCA know them. `zero`: no activation at all.
+            They differ by one number in all places of a tap pooled by `mean`: where a map is highest is the same.
         batch_size: Pictures in a pass.
 
     Returns:
-        Maps whose sum, plus `exact_bias`, is the logit. Several taps: one map each in `parts`; `heat` is their sum on
+        Maps whose sum, plus `rest`, is the logit: `rest` is what a picture is answered with that holds the reference
+        everywhere. Several taps: one map each in `parts`; `heat` is their sum on
         the finest of their grids.
 
     Raises:
@@ -52,6 +55,7 @@ def exact_maps(
     """
     linear = _linear_of(explained, reference)
     weights = contrasts @ linear.folded.weights  # (images, features)
+    rest: np.ndarray = contrasts @ linear.folded.bias
     parts: dict[str, list[Heat]] = {str(tap): [] for tap in linear.taps}
     ask = explained.traced("maps of taps", lambda pixels: linear.maps(pixels, training=False))
     for at in range(0, len(pictures), batch_size):
@@ -60,8 +64,9 @@ def exact_maps(
         for tap, shape in zip(linear.taps, linear.shapes, strict=True):
             width = int(np.prod(shape)) if tap.pooling == "flatten" else shape[2]
             mine = weights[at : at + batch_size, start : start + width]
-            offset = _offset(linear, slice(start, start + width), reference)
             activations = maps[tap.layer].numpy().astype(np.float64)
+            offset = _offset(linear, slice(start, start + width), reference, activations, flat=tap.pooling == "flatten")
+            rest[at : at + batch_size] += (mine * offset).sum(axis=1)
             parts[str(tap)].append(_SHARES[tap.pooling](activations, mine, offset))
             start += width
     whole = {tap: np.concatenate(found) for tap, found in parts.items()}
@@ -70,25 +75,14 @@ def exact_maps(
         (found if found.shape[1:] == (finest, finest) else spread(found, size=finest) for found in whole.values()),
         np.zeros((len(pictures), finest, finest)),
     )
-    found = heat.sum(axis=(1, 2)) + exact_bias(explained, contrasts, reference=reference)
+    found = heat.sum(axis=(1, 2)) + rest
     completeness = Completeness(
         claimed=explained.values(pictures, contrasts, batch_size=batch_size),
         found=found,
         allowed=np.full(len(pictures), TOLERANCE),
         steps=np.zeros(len(pictures), dtype=np.int64),
     )
-    return Attribution(method=EXACT, heat=heat, signed=True, completeness=completeness, parts=whole)
-
-
-def exact_bias(
-    explained: Explained, contrasts: Contrasts, *, reference: str = "mean"
-) -> Float64[np.ndarray, " images"]:
-    """What exact maps leave to be added: float64 of shape (images,)."""
-    folded = _linear_of(explained, reference).folded
-    bias: np.ndarray = contrasts @ folded.bias
-    if reference == "mean" and folded.mean is not None:
-        bias = bias + contrasts @ (folded.weights @ folded.mean)
-    return bias
+    return Attribution(method=EXACT, heat=heat, signed=True, completeness=completeness, rest=rest, parts=whole)
 
 
 def _linear_of(explained: Explained, reference: str) -> LinearReading:
@@ -99,16 +93,27 @@ def _linear_of(explained: Explained, reference: str) -> LinearReading:
     return explained.linear
 
 
-def _offset(linear: LinearReading, columns: slice, reference: str) -> np.ndarray:
-    """The features that add nothing: float64 of shape (columns,)."""
-    if reference == "zero" or linear.folded.mean is None:
-        return np.zeros(columns.stop - columns.start)
-    return linear.folded.mean[columns]
+def _offset(
+    linear: LinearReading, columns: slice, reference: str, activations: np.ndarray, *, flat: bool
+) -> Float64[np.ndarray, "images columns"]:
+    """The features that add nothing, of each picture."""
+    images, rows, across, channels = activations.shape
+    if reference == "border":
+        width = max(1, round(_BORDER * min(rows, across)))
+        frame = np.ones((rows, across), dtype=bool)
+        frame[width : rows - width, width : across - width] = False
+        held = np.median(activations[:, frame], axis=1)  # (images, channels)
+        return np.tile(held, (1, rows * across)) if flat else np.asarray(held)
+    known = linear.folded.mean if reference == "mean" else None
+    offset = np.zeros(columns.stop - columns.start) if known is None else known[columns]
+    return np.broadcast_to(offset, (images, len(offset)))
 
 
 def _mean_shares(activations: np.ndarray, weights: np.ndarray, offset: np.ndarray) -> Heat:
     """A feature is the mean over places: each gives its part of it."""
-    found = np.einsum("ihwc,ic->ihw", activations, weights, optimize=True) - (weights @ offset)[:, None, None]
+    found = (
+        np.einsum("ihwc,ic->ihw", activations, weights, optimize=True) - (weights * offset).sum(axis=1)[:, None, None]
+    )
     return np.asarray(found / (activations.shape[1] * activations.shape[2]))
 
 

@@ -24,7 +24,7 @@ UNSIGNED: Final = "cividis"
 """Of even steps to the eye, the same with and without colour vision (Nunez et al. 2018)."""
 
 _FINEST: Final = 56  # cells along a side that are drawn: single pixels of a map are noise to the eye
-_HIGHEST: Final = 0.995  # quantile that has the full colour; single places beyond it would leave the rest pale
+_HIGHEST: Final = 0.98  # quantile that has the full colour: corners, where padding is, would leave the rest pale
 _OUTLINE: Final = (0, 114, 178)
 _WRONG: Final = "#b3261e"
 
@@ -58,7 +58,7 @@ class Row:
     """
 
     picture: Pixels
-    caption: str
+    caption: Sequence[str]
     panels: Sequence[Panel | None]
     mask: np.ndarray | None = None
 
@@ -66,7 +66,7 @@ class Row:
 def overlay(picture: Pixels, heat: Float64[np.ndarray, "rows columns"], *, signed: bool) -> UInt8[np.ndarray, "h w 3"]:
     """A map in colours over the picture in grey, as opaque as the map is strong.
 
-    Finer maps than 56 cells along a side are drawn in such cells, sums kept. Colours reach their end at the 99.5th
+    Finer maps than 56 cells along a side are drawn in such cells, sums kept. Colours reach their end at the 98th
     percentile of the map's size, so two maps can be compared in where, not in how much.
     """
     size = picture.shape[0]
@@ -102,7 +102,7 @@ def draw_sheet(rows: Sequence[Row], titles: Sequence[str], path: Path) -> None:
             area.set(xticks=[], yticks=[])
             area.spines[:].set_visible(False)
         line[0].imshow(row.picture if row.mask is None else outlined(row.picture, row.mask))
-        line[0].set_xlabel(drawn(row.caption), fontsize=7, loc="left")
+        line[0].set_xlabel("\n".join(map(drawn, row.caption)), fontsize=7, loc="left")
         for area, panel in zip(line[1:], row.panels, strict=True):
             _draw(area, row, panel)
     for area, title in zip(areas[0], ["picture", *titles], strict=True):

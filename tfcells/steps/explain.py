@@ -32,6 +32,7 @@ FACTS: Final = "explain.json"
 SHEET: Final = "explain.png"
 PAGE: Final = "explain.html"
 FORMAT: Final = 1
+_LETTERS: Final = 34  # of an id, beside a picture of the sheet: its end, which tells it from others
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -278,9 +279,10 @@ def _pixels(told: _Told, row: int) -> np.ndarray:
     return np.asarray(np.clip(np.round(told.pictures[row]), 0, 255), dtype=np.uint8)
 
 
-def _caption(subject: Subject, asked: str) -> str:
+def _caption(subject: Subject, asked: str) -> list[str]:
     known = f"is {subject.label}" if subject.label is not None else "class not known"
-    return f"{subject.id[-34:]}\n{known}\nwhy {asked}"
+    why, rather, other = asked.partition(" rather than ")
+    return [subject.id[-_LETTERS:], known, f"why {why}", *([f"rather than {other}"] if rather else [])]
 
 
 def _note(facts: Mapping[str, Any]) -> str:
