@@ -97,7 +97,7 @@ def _offset(
     linear: LinearReading, columns: slice, reference: str, activations: np.ndarray, *, flat: bool
 ) -> Float64[np.ndarray, "images columns"]:
     """The features that add nothing, of each picture."""
-    images, rows, across, channels = activations.shape
+    images, rows, across = activations.shape[:3]
     if reference == "border":
         width = max(1, round(_BORDER * min(rows, across)))
         frame = np.ones((rows, across), dtype=bool)
