@@ -91,11 +91,11 @@ def test_a_centred_disc_is_all_inside_a_centred_cell_and_half_inside_one_of_half
     np.testing.assert_allclose(disc_inside(np.stack([centred, columns < 0])), [1, 0.5], atol=0.01)
 
 
-def test_a_mean_over_images_of_one_cell_has_no_interval():
-    assert mean_interval(np.array([0.2, 0.4]), np.zeros(2, dtype=np.int64)) is None
+def test_a_mean_over_images_of_few_cells_has_no_interval():
+    assert mean_interval(np.linspace(0, 1, 12), np.arange(12) // 3) is None
     found = mean_interval(np.array([0.2, 0.4, 0.3, 0.5, 0.1]), np.arange(5))
     assert found.low < 0.3 < found.high and found.value == pytest.approx(0.3)
-    assert mean_interval(np.full(3, -2.0), np.arange(3)).low == -2
+    assert mean_interval(np.full(6, -2.0), np.arange(6)).low == -2
 
 
 def test_a_curve_of_one_step_is_refused(planted, pictures):

@@ -20,6 +20,9 @@ BLOCKS: Final = 28
 STEPS: Final = 16
 """Shares of the blocks at which it is asked, beside none."""
 
+FEWEST_GROUPS: Final = 5
+"""Of fewer, resampling knows too little of how images differ: no interval is given, and no verdict leans on one."""
+
 Masks = np.ndarray
 """bool of shape (images, size, size): where the cell is."""
 
@@ -110,14 +113,14 @@ def disc_inside(masks: Masks) -> Float64[np.ndarray, " images"]:
 
 
 def mean_interval(values: np.ndarray, groups: Groups, *, seed: int = 0) -> Interval | None:
-    """Mean over images with its 95 % interval by resampling groups; None of fewer than two groups.
+    """Mean over images with its 95 % interval by resampling groups; None of fewer than five groups.
 
     Args:
         values: float64 of shape (images,).
         groups: Images that show the same cell share a number.
         seed: Of the resampling.
     """
-    if len(np.unique(groups)) < 2:
+    if len(np.unique(groups)) < FEWEST_GROUPS:
         return None
     if np.ptp(values) == 0 and not 0 <= values[0] <= 1:  # a difference that is the same in every image
         return Interval(float(values[0]), float(values[0]), float(values[0]))
