@@ -68,7 +68,7 @@ def test_names_are_escaped_and_nothing_is_loaded(page):
 
 def test_images_that_only_checked_are_counted_and_not_shown(page):
     assert page.count("<h3>") == 1
-    assert "Means over 2 images with 95 % intervals, 1 of them not shown" in page
+    assert "Means over 2 images with 95 % intervals where there are five groups or more, 1 of them not shown" in page
 
 
 def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
