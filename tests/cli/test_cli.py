@@ -62,6 +62,7 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
         "probe",
         "map",
         "projector",
+        "explain",
         "export",
         "predict",
     ):
@@ -84,6 +85,7 @@ def test_every_verb_has_help_and_a_json_option(capsys: pytest.CaptureFixture[str
         (["probe", ".", "--out", "p", "--probes", "logistik"], "Did you mean 'logistic'?"),
         (["map", ".", "--method", "tsnee", "--out", "m"], "Unknown map method 'tsnee'. Did you mean 'tsne'?"),
         (["projector", ".", "--out", "p"], "is no feature store"),
+        (["explain", ".", "a.png", "--out", "e"], "is no finished run"),
         (["export", "."], "is no finished run"),
         (["predict", ".", ".", "--out", "p.csv"], "holds no export"),
     ],

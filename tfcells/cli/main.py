@@ -241,6 +241,24 @@ def _predict(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", required=True, metavar="FILE.csv")
 
 
+def _explain(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("run", metavar="RUN", help="output folder of `tfcells run`")
+    verb.add_argument("image", nargs="?", metavar="IMAGE", help="an id of the study, or a file")
+    verb.add_argument("--errors", type=int, default=0, metavar="N", help="the most confident wrong answers")
+    verb.add_argument(
+        "--methods",
+        default="exact,gradcam,ig,occlusion",
+        metavar="A,B",
+        help="exact, gradcam, ig, occlusion, shap (extra: explain); default: all but shap",
+    )
+    verb.add_argument("--masks", metavar="DIR", help="DIR/<id>: where the cell is, what is not black")
+    verb.add_argument(
+        "--checks", type=int, default=8, metavar="N", help="least images that methods are checked on (default: 8)"
+    )
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--out", required=True, metavar="DIR")
+
+
 _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
     "demo": ("the whole study on generated sample images, offline, in a few minutes", _demo),
     "run": ("one study from a config; every field can be overridden", _run),
@@ -254,6 +272,7 @@ _VERBS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] 
     "probe": ("how well the features of a store tell classes apart, with intervals", _probe),
     "map": ("coordinates of a store with quality numbers, mosaic and CSV", _map),
     "projector": ("a folder for TensorBoard's Projector", _projector),
+    "explain": ("what a study's best candidate looked at, with checks of every map", _explain),
     "export": ("a run's best candidate as one SavedModel that takes image bytes", _export),
     "predict": ("use an export on a folder of images", _predict),
 }

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
-from tfcells.report.words import UNDECIDED, read_by, title_of
+from tfcells.report.words import UNDECIDED, mean_words, read_by, title_of
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -63,6 +63,32 @@ def print_scores(results: Mapping[str, Any]) -> None:
             f"accuracy ({low:+.1f} to {high:+.1f}), {chance}"
         )
     _print_trust(results)
+
+
+def print_explanations(facts: Mapping[str, Any]) -> None:
+    """Methods with their checks and verdicts."""
+    rows = []
+    for name, summary in facts["methods"].items():
+        mass, whole = summary["mass_inside"], summary["completeness"]
+        rows.append(
+            (
+                name,
+                mean_words(summary["deletion"]["map"]),
+                mean_words(summary["deletion"]["random_order"]),
+                mean_words(summary["insertion"]["map"]),
+                mean_words(summary["insertion"]["random_order"]),
+                f"{summary['randomisation']['median_absolute_rank_correlation']:.2f}",
+                "" if whole is None else f"{whole['reached']} of {whole['images']}",
+                "" if mass is None else mean_words(mass["map"]),
+                "" if mass is None else mean_words(mass["centred_disc"]),
+                summary["verdict"],
+            )
+        )
+    header = ("method", "deletion", "random", "insertion", "random", "random weights", "adds up", "inside", "disc", "")
+    print_table(header, rows, numbers=tuple(range(1, 9)))
+    for name, summary in facts["methods"].items():
+        for reason in summary["reasons"]:
+            print(f"{name} is untrustworthy here: {reason}")
 
 
 def _print_trust(results: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tfcells.cli.show import (
     name_quarantine,
+    print_explanations,
     print_json,
     print_scores,
     print_table,
@@ -404,6 +405,34 @@ def projector(options: Options, _: Overrides) -> int:
     return 0
 
 
+def explain(options: Options, _: Overrides) -> int:
+    """`tfcells explain RUN IMAGE` or `tfcells explain RUN --errors N`: exit code 1 if a method was left out."""
+    from tfcells.steps.results import read_results
+
+    read_results(Path(options.run))  # before TensorFlow is loaded
+    from tfcells.steps.explain import PAGE, explain_run
+
+    facts = explain_run(
+        options.run,
+        out=options.out,
+        image=options.image,
+        errors=options.errors,
+        methods=_names(options.methods),
+        masks=options.masks,
+        checks=options.checks,
+        seed=options.seed,
+        progress=progress_bars(quiet=options.quiet),
+    )
+    for reason in facts["refused"].values():
+        say(reason)
+    if options.json:
+        print_json(facts)
+    else:
+        print_explanations(facts)
+        print(f"{sum(image['shown'] for image in facts['images'])} images in {Path(options.out) / PAGE}")
+    return 1 if facts["refused"] else 0
+
+
 def export(options: Options, _: Overrides) -> int:
     """`tfcells export RUN`."""
     from tfcells.steps.reexport import export_run
@@ -505,6 +534,7 @@ VERBS: Final[dict[str, Callable[[Options, Overrides], int]]] = {
     "probe": probe,
     "map": map_,
     "projector": projector,
+    "explain": explain,
     "export": export,
     "predict": predict,
 }

@@ -20,3 +20,11 @@ def read_by(entry: Mapping[str, Any]) -> str:
         amount = entry["reduction"].removeprefix("pca:")
         steps.append(f"PCA {100 * float(amount):.4g} %" if "." in amount else f"PCA {amount}")
     return ", ".join([*steps, str(entry["probe"])])
+
+
+def mean_words(found: Mapping[str, float | None]) -> str:
+    """A mean with its interval, `0.62 (0.55 to 0.70)`; without, of too few groups."""
+    value = f"{found['value']:.2f}"
+    if found["low"] is None or found["high"] is None:
+        return value
+    return f"{value} ({found['low']:.2f}\u00a0to\u00a0{found['high']:.2f})"

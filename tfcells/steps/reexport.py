@@ -3,19 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from tfcells.config import parse_config
-from tfcells.errors import DamageError, RequestError
-from tfcells.features.store import FeatureStore
-from tfcells.images.splits import read_split
-from tfcells.probes.final import refit
-from tfcells.probes.memory import memory_bytes
-from tfcells.probes.reading import Reading
+from tfcells.errors import RequestError
 from tfcells.serving.card import CARD, VERSION
 from tfcells.steps.export import card_facts, chosen_json, export_inputs, make_export, why_no_export
 from tfcells.steps.extraction import extraction_of
+from tfcells.steps.finished import open_run
 from tfcells.steps.pictures import open_source
-from tfcells.steps.probe import space_of
-from tfcells.steps.results import read_results
 
 
 def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path, dict[str, Any]]:
@@ -33,25 +26,12 @@ def export_run(run: str | Path, *, into: str | Path | None = None) -> tuple[Path
             by TensorFlow in float32.
         DamageError: If the weights found are others, or the export does not answer as measured.
     """
-    run = Path(run)
-    results = read_results(run)
-    if "config" not in results:
-        raise RequestError(f"{run} holds a sweep, not a study. Expected the output folder of `tfcells run`.")
-    config = parse_config(results["config"])
-    store, split = FeatureStore(run / "features"), read_split(run / "split.csv")
-    if split.digest != results["split"]["digest"] or store.digest != results["store"]["digest"]:
-        raise DamageError(
-            f"{run} holds a split or features that its results.json was not made with: a later run was stopped before "
-            "its end. Let `tfcells run` finish there, then export."
-        )
+    study = open_run(run)
+    config, results, store, split = study.config, study.results, study.store, study.split
     refusal = why_no_export(store)
     if refusal is not None:
         raise RequestError(refusal)
-    best = results["best"]
-    reading = Reading(taps=tuple(best["taps"]), scaler=best["scaler"], reduction=best["reduction"], probe=best["probe"])
-    parameters = results["export"]["parameters"]
-    memory = memory_bytes(config.probes.memory)
-    final = refit(store, split, reading, parameters, space=space_of(config), seed=config.seed, memory=memory)
+    final = study.final_probe()
     chosen = chosen_json(final, seed=config.seed)
     into = Path("saved_models") / config.name if into is None else Path(into)
     if (into / VERSION).exists() and not (into / CARD).is_file():

@@ -1,0 +1,135 @@
+"""`tfcells explain` on a small study, from the command line to its files."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcells.cli.main import main
+from tfcells.errors import DamageError, RequestError
+from tfcells.steps.finished import open_run
+
+CONFIG = """
+images: {{root: {root}, folds: 3, audit: false}}
+backbone: {{name: mobilenet_v2, weights: none, size: 64, taps: [block_3_expand_relu], batch_size: 8}}
+probes: {{kinds: [ridge], workers: 1}}
+"""
+METHODS = {"exact", "gradcam", "occlusion"}
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory, cell_folder: Path) -> Path:
+    """A finished study of drawn cells; not to be changed."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "study.yaml").write_text(CONFIG.format(root=cell_folder))
+    assert main(["run", str(folder / "study.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
+    return folder / "run"
+
+
+def test_the_probe_of_a_fold_answers_as_it_did_when_it_was_tested(study: Path) -> None:
+    run = open_run(study)
+    with (study / "predictions.csv").open(newline="") as file:
+        answers = list(csv.DictReader(file))
+    for fold in (0, 2):
+        final = run.fold_probe(fold)
+        mine = [answer for answer in answers if int(answer["fold"]) == fold]
+        told = final.probabilities(run.store, np.array([run.store.row_of[answer["id"]] for answer in mine]))
+        kept = [[float(answer[f"p_{name}"]) for name in final.class_names] for answer in mine]
+        np.testing.assert_allclose(told, kept, atol=1e-5)  # of ridge: a logistic regression stops near its optimum
+        learned = run.final_probe().probabilities(run.store, np.array([run.store.row_of[row["id"]] for row in mine]))
+        assert np.abs(learned - kept).max() > 0.05  # the final probe has learned from these rows
+    with pytest.raises(RequestError, match=r"There is no fold 3\. Expected one of 0, 1, 2"):
+        run.fold_probe(3)
+
+
+@pytest.mark.slow
+def test_one_image_is_explained_with_its_mask(
+    study: Path, cell_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_run(study)
+    id = run.store.rows.ids[0]
+    for row in run.store.rows.ids[:12]:
+        with Image.open(cell_folder / row) as picture:
+            mask = np.zeros((picture.height, picture.width), dtype=np.uint8)
+        mask[mask.shape[0] // 4 : -(mask.shape[0] // 4), mask.shape[1] // 4 : -(mask.shape[1] // 4)] = 255
+        path = (tmp_path / "masks" / row).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+    out = tmp_path / "told"
+    words = ["explain", str(study), id, "--out", str(out), "--methods", "exact,gradcam,occlusion", "--checks", "3"]
+    assert main([*words, "--masks", str(tmp_path / "masks"), "--json", "--quiet"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts == json.loads((out / "explain.json").read_text())
+    assert set(facts["methods"]) == METHODS and facts["methods"]["exact"]["completeness"]["reached"] == 3
+    (shown,) = [image for image in facts["images"] if image["shown"]]
+    assert shown["id"] == id and shown["predicted"] == shown["tested_as"] and len(facts["images"]) == 3
+    assert 0 < shown["methods"]["exact"]["mass_inside"]["map"] < 1
+    page = (out / "explain.html").read_text()
+    assert "http" not in page.replace("http-equiv", "") and page.count("data:image/jpeg") == 4
+    with Image.open(out / "explain.png") as sheet:
+        assert sheet.width > 400
+
+
+@pytest.mark.slow
+def test_errors_are_explained_against_the_true_class(study: Path, tmp_path: Path) -> None:
+    with (study / "predictions.csv").open(newline="") as file:
+        wrong = [answer for answer in csv.DictReader(file) if answer["label"] != answer["prediction"]]
+    words = ["explain", str(study), "--errors", "2", "--methods", "exact", "--out", str(tmp_path / "told")]
+    if not wrong:  # then there is nothing to explain, which is said
+        assert main(words) == 2
+        return
+    assert main([*words, "--checks", "2", "--quiet"]) == 0
+    facts = json.loads((tmp_path / "told" / "explain.json").read_text())
+    for image in facts["images"]:
+        assert image["explained"] == f"{image['predicted']} rather than {image['label']}"
+
+
+@pytest.mark.slow
+def test_a_method_that_cannot_be_is_left_out_by_name(study: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(study, run)
+    results = json.loads((run / "results.json").read_text())
+    results["best"] |= {"probe": "tree", "scaler": "none", "parameters": [{"min_samples_leaf": 5}] * 3}
+    (run / "results.json").write_text(json.dumps(results))
+    id = open_run(run).store.rows.ids[0]
+    words = ["explain", str(run), id, "--checks", "1", "--quiet", "--out", str(tmp_path / "told")]
+    assert main([*words, "--methods", "exact,occlusion"]) == 1
+    told = capsys.readouterr()
+    assert "DecisionTreeClassifier has no exact map" in told.err and "occlusion" in told.out
+    assert main([*words[:-1], str(tmp_path / "other"), "--methods", "exact"]) == 2
+    assert "No method can explain" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Expected one image to explain, by its id or file, or `--errors N`"),
+        (["nobody.png"], "Unknown image of the study, and no file 'nobody.png'"),
+        (["--errors", "1", "--methods", "exat"], "Unknown method of explanation 'exat'. Did you mean 'exact'"),
+    ],
+)
+def test_what_cannot_be_explained_exits_2_and_writes_nothing(words, message, study, tmp_path, capsys) -> None:
+    assert main(["explain", str(study), *words, "--out", str(tmp_path / "told"), "--quiet"]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_folder_of_something_else_is_not_written_to(study: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["explain", str(study), "--errors", "1", "--out", str(tmp_path), "--quiet"]) == 2
+    assert "holds no explanations of tfcells" in capsys.readouterr().err
+
+
+def test_a_study_whose_split_was_changed_is_not_explained(study: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(study, run)
+    results = json.loads((run / "results.json").read_text())
+    results["split"]["digest"] = "0" * 64
+    (run / "results.json").write_text(json.dumps(results))
+    with pytest.raises(DamageError, match=r"a split or features that its results\.json was not made with"):
+        open_run(run)

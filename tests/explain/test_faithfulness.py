@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from tfcells.errors import RequestError
+from tfcells.explain.attribution import Attribution
+from tfcells.explain.checked import (
+    TRUSTWORTHY,
+    UNTRUSTWORTHY,
+    Case,
+    check_method,
+    image_facts,
+    joined,
+    middle_curves,
+    summary_of,
+    verdict_reasons,
+)
+from tfcells.explain.faithfulness import (
+    disc_inside,
+    disc_maps,
+    fidelity_curves,
+    mass_inside,
+    mean_interval,
+    random_maps,
+)
+
+
+def dark(planted, pictures):
+    return np.repeat(planted.contrast("dark")[None], len(pictures), axis=0)
+
+
+@pytest.fixture
+def stained(pictures):
+    """Pictures whose planted square is dark."""
+    found = np.full_like(pictures, 200.0)
+    found[:, 8:16, 8:16, 1] = 150.0
+    return found
+
+
+def test_the_map_that_knows_the_square_beats_any_order_that_does_not(planted, stained):
+    truth = np.zeros((len(stained), 32, 32))
+    truth[:, 8:16, 8:16] = 1
+    contrasts = dark(planted, stained)
+    known = fidelity_curves(planted, stained, contrasts, truth)
+    for other in (random_maps(len(stained), (32, 32), seed=0), disc_maps(len(stained)), -truth):
+        found = fidelity_curves(planted, stained, contrasts, other)
+        assert (known.deletion < found.deletion - 0.05).all()
+        assert (known.insertion > found.insertion).all()  # the blurred square is half dark: little is left to gain
+
+
+def test_the_area_under_a_curve_is_that_of_its_formula(planted, stained):
+    truth = np.zeros((len(stained), 32, 32))
+    truth[:, 8:16, 8:16] = np.linspace(1, 2, 64).reshape(8, 8)
+    found = fidelity_curves(planted, stained, dark(planted, stained), truth, blocks=32, steps=16)
+    shares = np.linspace(0, 1, 17)
+    left = np.clip(1 - shares * 1024 / 64, 0, 1)  # of the square, as the highest blocks are hidden
+    np.testing.assert_allclose(found.deletion, np.trapezoid(1 / (1 + np.exp(-5 * left)), shares), atol=1e-6)
+
+
+def test_random_maps_are_as_coarse_as_what_they_are_compared_with():
+    assert random_maps(3, (7, 7), seed=0).shape == (3, 7, 7)
+    assert random_maps(3, (224, 224), seed=0).shape == (3, 28, 28)
+
+
+def test_equal_blocks_come_in_an_order_that_the_seed_decides(planted, pictures):
+    plain = np.ones((len(pictures), 4, 4))
+    contrasts = dark(planted, pictures)
+    first, same, other = (
+        fidelity_curves(planted, pictures, contrasts, plain, seed=seed).deletion for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+def test_mass_inside_counts_positive_numbers_alone():
+    heat = np.zeros((1, 4, 4))
+    heat[0, 0, 0], heat[0, 3, 3], heat[0, 1, 1] = 3, 1, -50
+    masks = np.zeros((1, 8, 8), dtype=bool)
+    masks[0, :4, :4] = True
+    assert mass_inside(heat, masks)[0] == pytest.approx(0.75)
+
+
+def test_a_map_without_positive_numbers_points_nowhere():
+    masks = np.zeros((1, 8, 8), dtype=bool)
+    masks[0, :4, :4] = True
+    assert mass_inside(-np.ones((1, 4, 4)), masks)[0] == pytest.approx(0.25)
+
+
+def test_a_centred_disc_is_all_inside_a_centred_cell_and_half_inside_one_of_half_the_picture():
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    centred = np.hypot(rows, columns) < 15
+    np.testing.assert_allclose(disc_inside(np.stack([centred, columns < 0])), [1, 0.5], atol=0.01)
+
+
+def test_a_mean_over_images_of_few_cells_has_no_interval():
+    assert mean_interval(np.linspace(0, 1, 12), np.arange(12) // 3) is None
+    found = mean_interval(np.array([0.2, 0.4, 0.3, 0.5, 0.1]), np.arange(5))
+    assert found.low < 0.3 < found.high and found.value == pytest.approx(0.3)
+    assert mean_interval(np.full(6, -2.0), np.arange(6)).low == -2
+
+
+def test_a_curve_of_one_step_is_refused(planted, pictures):
+    with pytest.raises(RequestError, match=r"steps is 1. Expected 2 or more"):
+        fidelity_curves(planted, pictures, dark(planted, pictures), np.ones((6, 2, 2)), steps=1)
+
+
+def test_a_method_is_checked_as_a_whole(convolutional, pictures):
+    masks = np.zeros((len(pictures), 32, 32), dtype=bool)
+    masks[:, 8:24, 8:24] = True
+    contrasts = np.repeat(convolutional.contrast("a")[None], len(pictures), axis=0)
+    case = Case(
+        explained=convolutional, pictures=pictures, contrasts=contrasts, groups=np.arange(len(pictures)), masks=masks
+    )
+    found = check_method(case, "ig", disc=middle_curves(case), networks=2)
+    summary = summary_of(found)
+    assert summary["completeness"]["reached"] == 6
+    assert summary["randomisation"]["networks"] == 2
+    assert summary["mass_inside"]["whole_picture"]["value"] == pytest.approx(0.25)
+    assert summary["verdict"] == (UNTRUSTWORTHY if summary["reasons"] else TRUSTWORTHY)
+    facts = image_facts(found, 3)
+    assert facts["completeness"]["reached"] and set(facts["deletion"]) == {"map", "random_order", "centred_disc"}
+    assert len(facts["rank_correlations"]) == 2
+    twice = summary_of(joined([found, found]))
+    assert twice["images"] == 12 and twice["deletion"]["map"]["value"] == pytest.approx(
+        summary["deletion"]["map"]["value"]
+    )
+    assert twice["mass_inside"]["centred_disc"] == pytest.approx(summary["mass_inside"]["centred_disc"])
+
+
+def nothing(value=0.0, low=-0.1, high=0.1):
+    return {"map_minus_random_order": {"value": value, "low": low, "high": high}}
+
+
+def test_a_verdict_has_its_reasons():
+    fine = {"deletion": nothing(), "insertion": nothing()}
+    assert verdict_reasons(median=0.2, fidelity=fine, complete=None) == []
+    (reason,) = verdict_reasons(median=0.31, fidelity=fine, complete=None)
+    assert "median |rank correlation| 0.31, more than 0.2" in reason
+    (reason,) = verdict_reasons(median=0.0, fidelity=fine, complete={"images": 9, "reached": 7})
+    assert "do not add up to what they explain in 2 of 9 images" in reason
+    worse = {"deletion": nothing(0.2, 0.1, 0.3), "insertion": nothing(-0.2, -0.3, -0.1)}
+    assert len(verdict_reasons(median=0.0, fidelity=worse, complete=None)) == 2
+    better = {"deletion": nothing(-0.2, -0.3, -0.1), "insertion": nothing(0.2, 0.1, 0.3)}
+    assert verdict_reasons(median=0.0, fidelity=better, complete=None) == []
+
+
+def test_a_map_that_is_not_finite_is_refused():
+    with pytest.raises(RequestError, match="The map of gradcam is not finite"):
+        Attribution(method="gradcam", heat=np.full((1, 2, 2), np.nan), signed=False)

@@ -1,0 +1,84 @@
+import copy
+
+import pytest
+
+from tfcells.report.explanations import write_explanations
+from tfcells.report.words import mean_words
+
+MEAN = {"value": 0.42, "low": 0.3, "high": 0.55}
+ALONE = {"value": 0.42, "low": None, "high": None}
+CURVE = {"map": MEAN, "random_order": ALONE}
+FACTS = {
+    "study": "drawn <cells>",
+    "backbone": "tiny",
+    "weights": "none",
+    "reads": {"taps": ["late"], "probe": "logistic"},
+    "refused": {"ig": "No gradient reaches the pixels."},
+    "methods": {
+        "exact": {
+            "deletion": CURVE,
+            "insertion": CURVE,
+            "randomisation": {"median_absolute_rank_correlation": 0.31, "allowed": 0.2, "networks": 3},
+            "completeness": {"reached": 2, "images": 2},
+            "mass_inside": None,
+            "verdict": "untrustworthy",
+            "reasons": ["its maps stay alike when the weights are randomised"],
+        }
+    },
+    "images": [
+        {
+            "id": "a/<script>.png",
+            "shown": shown,
+            "label": "a",
+            "predicted": "b",
+            "fold": 1,
+            "explained": "b rather than a",
+            "methods": {
+                "exact": {
+                    "deletion": {"map": 0.1, "random_order": 0.4},
+                    "insertion": {"map": 0.9, "random_order": 0.5},
+                    "completeness": {"found": 1.5, "claimed": 1.5, "reached": True},
+                    "mass_inside": {"map": 0.8, "centred_disc": 0.7},
+                }
+            },
+        }
+        for shown in (True, False)
+    ],
+}
+TITLES = {"exact": "exact map", "ig": "integrated gradients"}
+PICTURES = {"a/<script>.png": {"picture": "data:image/jpeg;base64,AA", "exact": "data:image/jpeg;base64,BB"}}
+
+
+@pytest.fixture
+def page(tmp_path) -> str:
+    write_explanations(tmp_path / "page.html", FACTS, pictures=PICTURES, titles=TITLES)
+    return (tmp_path / "page.html").read_text()
+
+
+def test_a_method_that_must_not_be_trusted_is_said_first_and_at_every_map(page):
+    assert page.index("exact map is untrustworthy here:") < page.index("<h2>")
+    assert page.count("(untrustworthy)") == 1
+    assert "integrated gradients was not made:</b> No gradient reaches the pixels." in page
+
+
+def test_names_are_escaped_and_nothing_is_loaded(page):
+    assert "<script>" not in page and "a/&lt;script&gt;.png" in page
+    assert "drawn &lt;cells&gt;" in page and "http://" not in page and "https://" not in page
+
+
+def test_images_that_only_checked_are_counted_and_not_shown(page):
+    assert page.count("<h3>") == 1
+    assert "Means over 2 images with 95 % intervals where there are five groups or more, 1 of them not shown" in page
+
+
+def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
+    assert "inside the cell</th>" not in page
+    facts = copy.deepcopy(FACTS)
+    facts["methods"]["exact"]["mass_inside"] = {"map": MEAN, "centred_disc": MEAN}
+    write_explanations(tmp_path / "other.html", facts, pictures=PICTURES, titles=TITLES)
+    assert "inside the cell</th>" in (tmp_path / "other.html").read_text()
+
+
+def test_a_mean_has_its_interval_where_there_is_one():
+    assert mean_words(MEAN) == "0.42 (0.30\u00a0to\u00a00.55)"
+    assert mean_words(ALONE) == "0.42"

@@ -1,0 +1,285 @@
+"""Maps of one method over some images with everything that was checked of them, and the verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from tfcells.arrays import Float64, Groups
+from tfcells.explain.attribution import Attribution, Completeness
+from tfcells.explain.explained import Batch, Contrasts, Explained
+from tfcells.explain.faithfulness import (
+    Curves,
+    Masks,
+    disc_inside,
+    disc_maps,
+    fidelity_curves,
+    mass_inside,
+    mean_interval,
+    random_maps,
+)
+from tfcells.explain.methods import METHODS
+from tfcells.explain.randomised import LARGEST_MEDIAN, NETWORKS, rank_correlations
+from tfcells.stats.intervals import Interval
+
+TRUSTWORTHY: Final = "trustworthy"
+UNTRUSTWORTHY: Final = "untrustworthy"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """What is explained, and what is known of it.
+
+    Attributes:
+        explained: The classifier.
+        pictures: At its size.
+        contrasts: What is explained of each.
+        groups: int64 of shape (images,): images that show the same cell share a number.
+        masks: bool of shape (images, size, size), or None.
+        seed: Of whatever is drawn.
+    """
+
+    explained: Explained
+    pictures: Batch
+    contrasts: Contrasts
+    groups: Groups
+    masks: Masks | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checked:
+    """Maps and their checks, a number per image each.
+
+    Attributes:
+        maps: The maps.
+        curves: Of the maps.
+        random: Of maps of the same grain that know nothing.
+        disc: Of maps that point at the middle.
+        correlations: (networks, images), with maps of randomised networks.
+        inside: Share of positive mass in the mask; None without masks.
+        disc_inside: The same of a centred disc of the mask's area.
+        area: Share of the picture that the mask covers; None without masks.
+        groups: int64 of shape (images,), from the case.
+    """
+
+    maps: Attribution
+    curves: Curves
+    random: Curves
+    disc: Curves
+    correlations: Float64[np.ndarray, "networks images"]
+    inside: Float64[np.ndarray, " images"] | None
+    disc_inside: Float64[np.ndarray, " images"] | None
+    area: Float64[np.ndarray, " images"] | None
+    groups: Groups
+
+
+def middle_curves(case: Case) -> Curves:
+    """Of maps that point at the middle: the same for every method, so made once."""
+    heat = disc_maps(len(case.pictures))
+    return fidelity_curves(case.explained, case.pictures, case.contrasts, heat, seed=case.seed)
+
+
+def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORKS) -> Checked:
+    """Make a method's maps and check them.
+
+    Args:
+        case: What is explained.
+        name: In `METHODS`.
+        disc: From `middle_curves`.
+        networks: Randomised networks for the randomisation test.
+
+    Raises:
+        RequestError: If the method cannot explain this classifier.
+    """
+    method = METHODS[name]
+    explained, pictures, contrasts = case.explained, case.pictures, case.contrasts
+    maps = method.make(explained, pictures, contrasts)
+    curves = fidelity_curves(explained, pictures, contrasts, maps.heat, seed=case.seed)
+    blind = random_maps(len(pictures), maps.heat.shape[1:], seed=case.seed)
+    random = fidelity_curves(explained, pictures, contrasts, blind, seed=case.seed)
+    # The same settings on both sides, or a difference of settings would pass for one of weights.
+    settings = method.cheap(explained.size)
+    cheap = partial(method.make, **settings)
+    heat = cheap(explained, pictures, contrasts).heat if settings else maps.heat
+    correlations = rank_correlations(explained, cheap, pictures, contrasts, heat, networks=networks, seed=case.seed)
+    inside = None if case.masks is None else mass_inside(maps.heat, case.masks)
+    beside = None if case.masks is None else disc_inside(case.masks)
+    return Checked(
+        maps=maps,
+        curves=curves,
+        random=random,
+        disc=disc,
+        correlations=correlations,
+        inside=inside,
+        disc_inside=beside,
+        area=None if case.masks is None else case.masks.mean(axis=(1, 2)),
+        groups=case.groups,
+    )
+
+
+def joined(parts: Sequence[Checked]) -> Checked:
+    """Checks of one method on other images each, as one: `parts` have the same method and number of networks."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    maps = [part.maps for part in parts]
+    taps = maps[0].parts
+    return Checked(
+        maps=Attribution(
+            method=maps[0].method,
+            heat=np.concatenate([each.heat for each in maps]),
+            signed=maps[0].signed,
+            completeness=_joined_completeness([each.completeness for each in maps]),
+            parts={tap: np.concatenate([each.parts[tap] for each in maps]) for tap in taps},
+        ),
+        curves=_joined_curves([part.curves for part in parts]),
+        random=_joined_curves([part.random for part in parts]),
+        disc=_joined_curves([part.disc for part in parts]),
+        correlations=np.concatenate([part.correlations for part in parts], axis=1),
+        inside=_joined_numbers([part.inside for part in parts]),
+        disc_inside=_joined_numbers([part.disc_inside for part in parts]),
+        area=_joined_numbers([part.area for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+    )
+
+
+def _joined_numbers(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) == len(parts) else None
+
+
+def _joined_curves(parts: Sequence[Curves]) -> Curves:
+    return Curves(
+        deletion=np.concatenate([part.deletion for part in parts]),
+        insertion=np.concatenate([part.insertion for part in parts]),
+    )
+
+
+def _joined_completeness(parts: Sequence[Completeness | None]) -> Completeness | None:
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return Completeness(**{name: np.concatenate([getattr(part, name) for part in known]) for name in vars(known[0])})
+
+
+def image_facts(checked: Checked, image: int) -> dict[str, Any]:
+    """What was checked of one image, as JSON has it."""
+    whole = checked.maps.completeness
+    complete = None
+    if whole is not None:
+        complete = {
+            "claimed": float(whole.claimed[image]),
+            "found": float(whole.found[image]),
+            "error": float(whole.error[image]),
+            "allowed": float(whole.allowed[image]),
+            "reached": bool(whole.reached[image]),
+            "passes": int(whole.steps[image]),
+        }
+    inside = None
+    if checked.inside is not None and checked.disc_inside is not None:
+        inside = {"map": float(checked.inside[image]), "centred_disc": float(checked.disc_inside[image])}
+    return {
+        "completeness": complete,
+        "deletion": _three(checked, "deletion", image),
+        "insertion": _three(checked, "insertion", image),
+        "rank_correlations": [float(value) for value in checked.correlations[:, image]],
+        "mass_inside": inside,
+    }
+
+
+def _three(checked: Checked, kind: str, image: int) -> dict[str, float]:
+    sides = {"map": checked.curves, "random_order": checked.random, "centred_disc": checked.disc}
+    return {name: float(getattr(curves, kind)[image]) for name, curves in sides.items()}
+
+
+def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
+    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them."""
+
+    def over_images(values: np.ndarray) -> dict[str, float | None]:
+        return _interval(mean_interval(values, checked.groups, seed=seed), values)
+
+    maps, mine, random, disc = checked.maps, checked.curves, checked.random, checked.disc
+    fidelity = {
+        kind: {
+            "map": over_images(getattr(mine, kind)),
+            "random_order": over_images(getattr(random, kind)),
+            "centred_disc": over_images(getattr(disc, kind)),
+            "map_minus_random_order": over_images(getattr(mine, kind) - getattr(random, kind)),
+            "map_minus_centred_disc": over_images(getattr(mine, kind) - getattr(disc, kind)),
+        }
+        for kind in ("deletion", "insertion")
+    }
+    median = float(np.median(np.abs(checked.correlations)))
+    mass = None
+    if checked.inside is not None and checked.disc_inside is not None and checked.area is not None:
+        mass = {
+            "map": over_images(checked.inside),
+            "centred_disc": over_images(checked.disc_inside),
+            "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
+            "whole_picture": over_images(checked.area),
+        }
+    complete = None
+    if maps.completeness is not None:
+        whole = maps.completeness
+        complete = {
+            "largest_error": float(whole.error.max()),
+            "largest_relative_error": float((whole.error / np.maximum(np.abs(whole.claimed), 1.0)).max()),
+            "reached": int(whole.reached.sum()),
+            "images": len(whole.error),
+        }
+    reasons = verdict_reasons(median=median, fidelity=fidelity, complete=complete)
+    return {
+        "method": maps.method,
+        "images": len(maps.heat),
+        "grid": list(maps.heat.shape[1:]),
+        "completeness": complete,
+        **fidelity,
+        "randomisation": {
+            "median_absolute_rank_correlation": median,
+            "allowed": LARGEST_MEDIAN,
+            "networks": len(checked.correlations),
+        },
+        "mass_inside": mass,
+        "verdict": UNTRUSTWORTHY if reasons else TRUSTWORTHY,
+        "reasons": reasons,
+    }
+
+
+def verdict_reasons(*, median: float, fidelity: Mapping[str, Any], complete: Mapping[str, Any] | None) -> list[str]:
+    """Why a method must not be trusted on these images; empty where nothing speaks against it.
+
+    Args:
+        median: Absolute rank correlation with maps of randomised networks.
+        fidelity: `deletion` and `insertion`, with the interval of the map minus a random order.
+        complete: Of methods whose maps must add up.
+    """
+    found = []
+    if median > LARGEST_MEDIAN:
+        found.append(
+            f"its maps stay alike when the weights are randomised: median |rank correlation| {median:.2f}, more than "
+            f"{LARGEST_MEDIAN}; they show the picture more than what was learned"
+        )
+    if complete is not None and complete["reached"] < complete["images"]:
+        found.append(
+            f"its maps do not add up to what they explain in {complete['images'] - complete['reached']} of "
+            f"{complete['images']} images"
+        )
+    worse = {"deletion": 1.0, "insertion": -1.0}
+    for kind, sign in worse.items():
+        difference = fidelity[kind]["map_minus_random_order"]
+        ends = [sign * difference[end] for end in ("low", "high") if difference[end] is not None]
+        if ends and min(ends) > 0:
+            found.append(
+                f"{kind} by its order is worse than by a random order of the same grain, by "
+                f"{abs(difference['value']):.3f} of probability"
+            )
+    return found
+
+
+def _interval(found: Interval | None, values: np.ndarray) -> dict[str, float | None]:
+    if found is None:
+        return {"value": float(values.mean()), "low": None, "high": None}
+    return {"value": found.value, "low": found.low, "high": found.high}
