@@ -14,7 +14,7 @@ from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.cluster import Cluster
 from tfcells.features.filling import Shards, disk_full_said, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
-from tfcells.features.pieces import GROWING, is_store
+from tfcells.features.pieces import GROWING, LOCK, SHARDS, is_store
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, differences
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
@@ -79,7 +79,7 @@ def extract(
         return FeatureStore(into, recipe=wanted)
     if existing is not None and existing.complete and not worth_another_try(existing, table):
         _log.info("features: complete, all %d rows kept, no forward pass", len(table))
-        if not is_described(into, table) or _something_begun(into):
+        if not is_described(into, table) or _something_beside(existing):
             with disk_full_said(into), StoreWriter.open(into, recipe=existing.recipe, table=table):
                 # Labels and groups may have changed since; the features have not, and what was begun is not wanted.
                 shutil.rmtree(into / GROWING, ignore_errors=True)
@@ -100,9 +100,10 @@ def _require_possible(table: ImageTable, into: Path | None) -> None:
         )
 
 
-def _something_begun(into: Path) -> bool:
-    """Whether a store's folder holds more than a whole store: what is begun or left behind has a hidden name."""
-    return any(entry.name.startswith(".") and entry.name != ".lock" for entry in into.iterdir())
+def _something_beside(store: FeatureStore) -> bool:
+    """Whether a complete store's folder holds more than that: what is begun or left (hidden names), strange shards."""
+    beside = any(entry.name.startswith(".") and entry.name != LOCK for entry in store.path.iterdir())
+    return beside or len(list((store.path / SHARDS).iterdir())) != len(store.shards)
 
 
 def _fill(

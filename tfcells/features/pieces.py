@@ -35,10 +35,10 @@ GROWING: Final = ".growing"
 _FILES: Final = (*DESCRIBED, DIGESTS, RECIPE)
 _NEXT: Final = ".next"
 _OLD: Final = ".old-"
-_LOCK: Final = ".lock"
+LOCK: Final = ".lock"
 _TRIES: Final = 100  # a swap takes milliseconds; a reader that meets this many is told to come again
 _TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES)  # by another process; EAGAIN is the first of them
-_LEFT_AT_A_START: Final = {_LOCK, _NEXT, MAKING, SHARDS, f"{RECIPE}.new", *DESCRIBED, DIGESTS}
+_LEFT_AT_A_START: Final = {LOCK, _NEXT, MAKING, SHARDS, f"{RECIPE}.new", *DESCRIBED, DIGESTS}
 
 
 class Pieces:
@@ -122,7 +122,7 @@ def is_free(path: Path) -> bool:
     if not path.is_dir():
         return False
     names = {entry.name for entry in path.iterdir()}
-    return not names or (_LOCK in names and names <= _LEFT_AT_A_START and not holds_shards(path))
+    return not names or (LOCK in names and names <= _LEFT_AT_A_START and not holds_shards(path))
 
 
 def holds_shards(path: Path) -> bool:
@@ -139,7 +139,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     path.mkdir(parents=True, exist_ok=True)
     # The kernel frees the lock when its holder dies, so a dead writer never blocks the next one.
-    with (path / _LOCK).open("w") as file:
+    with (path / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as refused:
