@@ -33,7 +33,8 @@ steps, kill_at, opened = 0, 0, Path.open
 
 def write(path):
     with StoreWriter.open(path, recipe=recipe, table=table) as writer:
-        for start in range(writer.rows_done, 7, 3):
+        while writer.missing:
+            start = writer.rows_done
             stop = min(start + 3, 7)
             writer.append({"late": features[start:stop]}, stop=stop, failed={})
         writer.finish({"seconds": 1})
@@ -152,10 +153,31 @@ def kill_growth_at_every_step():
     return kill_at_every_step("grown", lambda path: shutil.copytree(root / "wide", path), old_or_new)
 
 
+def with_a_gap(path):
+    shutil.copytree(root / "whole", path)
+    shutil.rmtree(path / "shards" / "00001")
+
+
+def with_a_torn_shard(path):
+    shutil.copytree(root / "whole", path)
+    os.truncate(path / "shards" / "00001" / "late__mean.npy", 20)
+
+
+def kill_while_a_torn_shard_is_mended():
+    global readable
+    kept, readable = readable, lambda path: FeatureStore.salvaged(path).missing() in ((), (range(3, 6),))
+    outcome = kill_at_every_step("torn", with_a_torn_shard, lambda path: True)
+    readable = kept
+    return outcome
+
+
 made = kill_at_every_step("made", lambda path: None, lambda path: True)
 opened_again = kill_at_every_step("again", lambda path: shutil.copytree(root / "whole", path), described)
+filled = kill_at_every_step("filled", with_a_gap, lambda path: True)
+torn = kill_while_a_torn_shard_is_mended()
 grown = kill_growth_at_every_step()
-print(json.dumps({"made": made, "opened again": opened_again, "grown": grown}))
+outcomes = {"made": made, "opened again": opened_again, "a gap": filled, "a torn shard": torn, "grown": grown}
+print(json.dumps(outcomes))
 """
 
 
@@ -177,6 +199,13 @@ def test_a_kill_while_a_complete_store_is_opened_again_loses_nothing(outcomes):
     bad, steps = outcomes["opened again"]
     assert bad == []
     assert steps > 10
+
+
+@pytest.mark.parametrize("damage", ["a gap", "a torn shard"])
+def test_a_kill_while_a_store_is_mended_costs_no_shard_but_the_one_in_flight(outcomes, damage):
+    bad, steps = outcomes[damage]
+    assert bad == []
+    assert steps > 15
 
 
 def test_a_kill_while_a_store_becomes_another_leaves_the_old_or_the_new_and_never_a_mixture(outcomes):
