@@ -81,7 +81,7 @@ def test_free_bytes_are_those_of_the_nearest_folder_that_exists(tmp_path, monkey
 def test_a_disk_without_room_is_refused_with_both_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, 2**20))
     with pytest.raises(
-        RequestError, match=r"store needs 105\.8 MiB more, its disk has 1\.0 MiB free\. Pool the layers"
+        RequestError, match=r"store needs 105\.7 MiB more, its disk has 1\.0 MiB free\. Pool the layers"
     ):
         plan(tmp_path).require_room(tmp_path / "store")
 

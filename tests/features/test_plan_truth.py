@@ -129,3 +129,13 @@ def test_the_words_of_a_plan_suit_few_pictures(cell_folder, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "plan: 36 images in less than a second at " in out
     assert "GiB" not in "".join(line for line in out.splitlines() if "memory" in line)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "18.0 seconds at 2"), (5, "3.0 minutes at 0"), (200, "2.0 hours at 0")]
+)
+def test_times_are_said_in_the_unit_that_suits_them(cell_folder, tmp_path, monkeypatch, capsys, seconds, text):
+    monkeypatch.setattr("tfcells.features.measured.seconds_to_read", lambda table, recipe: seconds)
+    words = ["extract", str(cell_folder), "--features", "raw", "--plan", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "store")]) == 0
+    assert f"plan: 36 images in {text} images/s (numpy float32" in capsys.readouterr().out

@@ -665,5 +665,5 @@ def _plan_lines(plan: "Plan") -> list[str]:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return "less than a second" if seconds < 1 else f"{seconds:.0f} seconds"
+        return "less than a second" if seconds < 1 else f"{seconds:.1f} seconds"
     return f"{seconds / 60:.1f} minutes" if seconds < 90 * 60 else f"{seconds / 3600:.1f} hours"

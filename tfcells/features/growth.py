@@ -250,7 +250,7 @@ def grow(
         allow = _Allowance(growth, recipe, work, rest=[parts[name] for name in lacking[1:]], budget=budget)
         if not parts:
             allow(_nothing_missing(growth, recipe), announce=_unannounced)
-        allowed = partial(allow, announce=announce)
+        allowed: Callable[[Plan], None] = partial(allow, announce=announce)
         made: dict[str, FeatureStore] = {}
         for name, (rows, request) in parts.items():
             part = growth.wanted_of(rows, request)
