@@ -76,6 +76,7 @@ def test_pictures_and_features_that_are_missing_are_announced_once_and_as_planne
     extract(cells, MORE, into=grown, announce=announced.append)
     assert [without_times(found) for found in announced] == [without_times(planned)]
     assert (planned.rows, planned.rows_kept, planned.taps_kept) == (36, 24, ("raw",))
+    assert planned.memory_bytes >= sum(tap.memory_bytes for tap in planned.taps.values())
 
 
 def test_what_was_stopped_is_announced_as_what_is_left_of_it(grown, cells):
