@@ -218,6 +218,7 @@ class Growth:
             bytes_total=whole.bytes_total,
             bytes_missing=plan.bytes_missing + whole.bytes_missing,
             bytes_free=whole.bytes_free,
+            memory_bytes=max(plan.memory_bytes, sum(tap.memory_bytes for tap in whole.taps.values())),
             rows_kept=len(self.known),
             taps_kept=self.taps_kept,
         )
