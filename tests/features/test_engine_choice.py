@@ -7,6 +7,7 @@ import pytest
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.errors import RequestError, StaleStoreError
 from tfcells.features import forward
+from tfcells.features import request as request_module
 from tfcells.features.engines import choose
 from tfcells.features.engines.contract import Engine
 from tfcells.features.engines.machine import Machine
@@ -65,7 +66,8 @@ def with_another_engine(monkeypatch):
 
         machine = Machine("x86_64", frozenset({"avx2"}), frozenset({"openvino"}))
         monkeypatch.setattr(choose.Workbench, "open", open_)
-        monkeypatch.setattr(choose, "this_machine", lambda gpu: machine)
+        for module in (choose, request_module):
+            monkeypatch.setattr(module, "this_machine", lambda gpu: machine)
 
     return arrange
 

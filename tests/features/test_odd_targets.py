@@ -101,7 +101,7 @@ def test_it_is_written_to_where_groups_changed_or_something_was_begun(store, cel
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_a_network_and_none_do_not_share_a_store_and_that_is_all_that_is_said(store, cells, monkeypatch, call):
+def test_a_network_and_none_do_not_share_a_store_and_that_is_all_that_is_said(store, cells, monkeypatch, made_by, call):
     monkeypatch.delattr(measured, "prepare")
     with pytest.raises(StaleStoreError) as refused:
         call(cells, Extraction(backbone="mobilenet_v2", weights="none"), into=store)
@@ -111,7 +111,7 @@ def test_a_network_and_none_do_not_share_a_store_and_that_is_all_that_is_said(st
     )
     recipe = requested_recipe(Extraction(backbone="mobilenet_v2", weights="none"), cells)
     whole = {**FeatureStore(store).recipe, "backbone": recipe["backbone"], "weights": recipe["weights"]}
-    (store / "recipe.json").write_text(json.dumps(whole))
+    made_by(store, whole)
     with pytest.raises(
         StaleStoreError, match=r"holds features of the network mobilenet_v2, hand-made features alone were"
     ):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfcells.errors import DamageError, RequestError
+from tfcells.errors import DamageError, RequestError, StaleStoreError
 from tfcells.features import measured
+from tfcells.features import store as store_module
 from tfcells.features.extract import Extraction, extract, plan_extraction
 from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import recipe_digest
-from tfcells.features.store import FeatureStore
+from tfcells.features.store import FeatureStore, StoreWriter
 from tfcells.images.decode import BadImageError
 
 in_place = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
@@ -346,3 +348,58 @@ def test_a_rename_is_on_the_disk_before_a_write_is_done(tmp_path, monkeypatch):
     )
     write_atomically(tmp_path / "run.json", b"{}")
     assert flushed == [(tmp_path, [tmp_path / "run.json"])]
+
+
+def test_a_writer_that_was_overtaken_does_not_describe_the_store_of_another(cells, tmp_path, monkeypatch):
+    """Between its look at the folder and the lock, another process makes a store of another recipe."""
+    path, true_lock = tmp_path / "store", store_module.locked
+
+    @contextmanager
+    def overtaken(folder):
+        monkeypatch.setattr(store_module, "locked", true_lock)
+        extract(cells, replace(REQUEST, dtype="float16"), into=path)
+        with true_lock(folder):
+            yield
+
+    monkeypatch.setattr(store_module, "locked", overtaken)
+    with pytest.raises(StaleStoreError, match="dtype is float16 in the store, float32 was asked for"):
+        extract(cells.take(range(30)), REQUEST, into=path)
+    assert FeatureStore(path).complete
+    FeatureStore(path).check_files()
+
+
+def test_a_reader_waits_for_a_shard_that_is_made_again(store, monkeypatch):
+    """Whoever looks while a shard is away, between the old one and the new one, finds the new one."""
+    shard, aside = store / "shards" / "00001", store / "shards" / ".writing-instead-of-00001"
+    shard.rename(aside)
+    looks = []
+
+    def come_back(seconds):
+        looks.append(seconds)
+        if aside.exists():
+            aside.rename(shard)
+
+    monkeypatch.setattr("tfcells.features.shards.time.sleep", come_back)
+    assert FeatureStore(store).complete
+    assert looks
+
+
+def test_digests_that_are_damaged_are_vouched_for_by_any_shard_or_there_is_a_way_out(store, cells, whole):
+    (store / "digests.json").write_text("x")
+    shutil.rmtree(store / "shards" / "00000")
+    assert extract(cells, REQUEST, into=store).digest == FeatureStore(whole).digest
+    (store / "digests.json").write_text("x")
+    shutil.rmtree(store / "shards")
+    with pytest.raises(DamageError, match=rf"No shard names the recipe either; remove {store}, and extract"):
+        extract(cells, REQUEST, into=store)
+
+
+def test_what_the_writer_would_leave_alone_is_no_reason_to_write(store, cells, monkeypatch):
+    (store / "shards" / ".DS_Store").touch()
+    (store / ".note").touch()
+    monkeypatch.setattr(StoreWriter, "open", raising_writer)
+    assert extract(cells, REQUEST, into=store).complete
+
+
+def raising_writer(*_, **__):
+    raise AssertionError("the store is written to")

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import made_store, made_table
+from made_tables import made_store, made_table
 
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import made_table
+from made_tables import made_table
 
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError

@@ -14,11 +14,12 @@ from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.cluster import Cluster
 from tfcells.features.filling import Shards, disk_full_said, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
-from tfcells.features.pieces import GROWING, LOCK, SHARDS, is_store
+from tfcells.features.pieces import GROWING, SHARDS, is_store, something_begun
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, differences
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
 from tfcells.features.retry import worth_another_try
+from tfcells.features.shards import shards_beside
 from tfcells.features.store import FeatureStore, StoreWriter, check_target, is_described, read_recipe
 from tfcells.images.table import ImageTable
 from tfcells.progress import Progress, silent
@@ -101,9 +102,10 @@ def _require_possible(table: ImageTable, into: Path | None) -> None:
 
 
 def _something_beside(store: FeatureStore) -> bool:
-    """Whether a complete store's folder holds more than that: what is begun or left (hidden names), strange shards."""
-    beside = any(entry.name.startswith(".") and entry.name != LOCK for entry in store.path.iterdir())
-    return beside or len(list((store.path / SHARDS).iterdir())) != len(store.shards)
+    """Whether a complete store's folder holds more than that: what was begun or left, shards that are not of it."""
+    return something_begun(store.path) or shards_beside(
+        store.path / SHARDS, but={path.name for path, _ in store.shards}
+    )
 
 
 def _fill(

@@ -80,7 +80,7 @@ class Pieces:
             DamageError: If it is missing or cannot be read.
         """
         if name not in self._held:
-            raise DamageError(f"{self.path / name} cannot be read: it is missing. Extract the store again.")
+            raise DamageError(f"{self.path / name} cannot be read: it is missing. {way_out(self.path / name)}")
         try:
             return _read(self._held[name])
         except OSError as fault:
@@ -101,7 +101,7 @@ def is_store(path: Path) -> bool:
 def way_out(file: Path) -> str:
     """What to do when a file of a store is damaged: all but the recipe are written anew by the same request."""
     if file.name != RECIPE:
-        return "Extract the store again."
+        return f"Extract the store again by the request that made it, or remove {file.parent} first."
     return f"Put a sound copy in its place, or remove {file.parent} and extract the store again."
 
 
@@ -128,6 +128,12 @@ def is_free(path: Path) -> bool:
 def holds_shards(path: Path) -> bool:
     """Whether a folder holds shards of features, whatever else is missing."""
     return (path / SHARDS).is_dir() and any(entry.name.isdecimal() for entry in (path / SHARDS).iterdir())
+
+
+def something_begun(path: Path) -> bool:
+    """Whether a store's folder holds what a writer began or left behind."""
+    left = (MAKING, GROWING, _NEXT)
+    return any(entry.name in left or entry.name.startswith(_OLD) for entry in path.iterdir())
 
 
 @contextmanager

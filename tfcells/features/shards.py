@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from tfcells.features.recipe import sealed, unsealed
 RECORD: Final = "record.json"
 _TEMPORARY: Final = ".writing-"
 _ASIDE: Final = f"{_TEMPORARY}instead-of-"
+_LOOKS: Final = 5  # at a shard that is away, which may be made again at this moment
+_PAUSE: Final = 0.005  # seconds
 _log = logging.getLogger(__name__)
 
 Columns = Mapping[str, tuple[tuple[int, ...], np.dtype]]
@@ -84,9 +87,10 @@ def write_shard(
         record = ShardRecord(start, stop, dict(failed), files, recipe)
         write_file(temporary / RECORD, sealed(record.__dict__))
         flush_folder(temporary)
-        _set_aside(folder)
+        aside = _set_aside(folder)
         temporary.rename(folder)
         flush_folder(folder.parent)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -161,6 +165,11 @@ def shard_faults(path: Path, record: ShardRecord, *, held: int | None = None) ->
             yield fault
             continue
         if found != digest:
+            try:
+                require_record(path, record, held=held)
+            except DamageError as again:
+                yield again
+                return
             yield DamageError(
                 f"{path / name} was altered: its SHA-256 is not the recorded one. Delete {path}; it is made again."
             )
@@ -216,7 +225,22 @@ def remove_shards(folder: Path, *, but: Collection[str]) -> None:
     for path in _folders(folder, None):
         if path.name not in but:
             _log.warning("features: %s is torn or does not belong here, and is removed", path)
-            _set_aside(path)
+            shutil.rmtree(_set_aside(path), ignore_errors=True)
+
+
+def shards_beside(folder: Path, *, but: Collection[str]) -> bool:
+    """Whether there are shards of other names than these, or what killed writers left behind."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    return any(name.startswith(_TEMPORARY) or (_is_number(name) and name not in but) for name in names)
+
+
+def recipes_named(folder: Path, *, held: int | None = None) -> set[str]:
+    """Digests of the recipes that the readable records of shards name."""
+    named = set()
+    for path in _folders(folder, held):
+        with suppress(DamageError):
+            named.add(_record_of(path, "", held).recipe)
+    return named - {""}
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -225,13 +249,13 @@ def remove_leftovers(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _set_aside(folder: Path) -> None:
-    """Take a shard away at once, so that nobody meets a part of it."""
+def _set_aside(folder: Path) -> Path:
+    """Take a shard away at once, so that nobody meets a part of it; returns where it is now, if there was one."""
     aside = folder.with_name(f"{_ASIDE}{folder.name}")
     if folder.exists():
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+    return aside
 
 
 def _npy_bytes(array: np.ndarray) -> bytes:
@@ -248,12 +272,26 @@ def _folders(folder: Path, held: int | None) -> Iterator[Path]:
     """Folders of shards by their numbers, which from 100,000 on have six digits."""
     if held is None and not folder.is_dir():
         return
-    names = os.listdir(folder if held is None else held)  # noqa: PTH208 - a path has no descriptor
-    numbered = sorted((int(name), name) for name in names if name.isascii() and name.isdecimal())
+    numbered = sorted((int(name), name) for name in _names(folder if held is None else held) if _is_number(name))
     for _, name in numbered:
         with suppress(FileNotFoundError):  # taken away since
             if stat.S_ISDIR(os.stat(folder / name if held is None else name, dir_fd=held).st_mode):
                 yield folder / name
+
+
+def _names(folder: Path | int) -> list[str]:
+    """Names in a folder, at a moment when no shard is away: one that is made again is, for less than a millisecond."""
+    names: list[str] = []
+    for _ in range(_LOOKS):
+        names = os.listdir(folder)  # noqa: PTH208 - a descriptor has no path
+        if all(name.removeprefix(_ASIDE) in names for name in names if name.startswith(_ASIDE)):
+            break
+        time.sleep(_PAUSE)
+    return names
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def _record_of(path: Path, recipe: str, held: int | None) -> ShardRecord:
@@ -290,6 +328,15 @@ def _require_place(path: Path, record: ShardRecord, row: int, number: int) -> No
 
 
 def _open(path: Path, name: str, held: int | None) -> BufferedReader:
+    """Open a file of a shard; one that is away is waited for, since shards are made again under their own names."""
+    for _ in range(_LOOKS - 1):
+        with suppress(FileNotFoundError):
+            return _opened(path, name, held)
+        time.sleep(_PAUSE)
+    return _opened(path, name, held)
+
+
+def _opened(path: Path, name: str, held: int | None) -> BufferedReader:
     if held is None:
         return (path / name).open("rb")
     return open(os.open(f"{path.name}/{name}", os.O_RDONLY, dir_fd=held), "rb")  # noqa: PTH123 - has no path

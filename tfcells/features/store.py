@@ -62,6 +62,7 @@ from tfcells.features.shards import (
     ShardRecord,
     load_array,
     read_shards,
+    recipes_named,
     remove_leftovers,
     remove_shards,
     require_record,
@@ -146,12 +147,13 @@ class FeatureStore:
         """Raise `DamageError` if the recipe is not the one that the store was begun with."""
         try:
             altered = hashlib.sha256(self._pieces.read(RECIPE)).hexdigest() != self._digests[RECIPE]
-        except DamageError:
-            records = read_shards(self.path / SHARDS, held=self._pieces.shards)
-            vouched = next((record.recipe for _, record in records if record.recipe), None)
-            if vouched is None:
-                raise
-            altered = vouched != recipe_digest(self.recipe)
+        except DamageError as damage:
+            vouched = recipes_named(self.path / SHARDS, held=self._pieces.shards)
+            if not vouched:
+                raise DamageError(
+                    f"{damage} No shard names the recipe either; remove {self.path}, and extract the store again."
+                ) from damage
+            altered = vouched != {recipe_digest(self.recipe)}
         if altered:
             raise DamageError(
                 f"{self.path / RECIPE} was altered: its SHA-256 is not the one in {DIGESTS}, so nothing says what the "
@@ -377,7 +379,8 @@ class FeatureStore:
                 raise ValueError(f"it holds {', '.join(digests)}, not {', '.join(_COVERED)}")
             return digests
         except ValueError as broken:
-            raise DamageError(f"{self.path / DIGESTS} cannot be read: {broken}. Extract the store again.") from broken
+            file = self.path / DIGESTS
+            raise DamageError(f"{file} cannot be read: {broken}. {way_out(file)}") from broken
 
     def _checked(self, name: str) -> bytes:
         data = self._pieces.read(name)
@@ -436,6 +439,7 @@ class StoreWriter:
         """
         check_target(path, recipe)
         with locked(path):
+            check_target(path, recipe)  # another writer may have been faster
             begin(path, recipe, table)
             yield cls(path, again=again)
 

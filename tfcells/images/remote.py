@@ -46,7 +46,9 @@ def _without_secrets(part: str) -> str:
 
 def _secret_forms(part: str) -> Iterator[re.Pattern[str]]:
     """Where one part of an address may hold secrets."""
-    protocol = part.partition("://")[0].lower()
+    protocol, separator, _ = part.lower().partition("://")
+    if not separator:  # a path of this machine, or the name of a file system alone
+        return
     if protocol not in _NO_LOGIN:
         yield _USERINFO
     if protocol not in _NO_QUERY:
