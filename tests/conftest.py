@@ -30,7 +30,15 @@ settings.load_profile("tfcells")
 CLASSES = ("eosinophil", "lymphocyte", "platelet")
 
 
-LONG = ("test_demo.py", "test_study.py", "test_project.py", "test_extract_killed.py", "test_projector_in_browser.py")
+LONG = (
+    "test_demo.py",
+    "test_study.py",
+    "test_project.py",
+    "test_extract_killed.py",
+    "test_projector_in_browser.py",
+    "test_explain_verb.py",
+    "test_train_killed.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -128,7 +128,16 @@ FREE = {
 }  # keys that somebody's data or a configuration choose
 
 
+def shorter(value):
+    """The same with the first entry of every list alone: which keys there are does not depend on the others."""
+    if isinstance(value, dict):
+        return {key: shorter(inner) for key, inner in value.items()}
+    return [shorter(inner) for inner in value[:1]] if isinstance(value, list) else value
+
+
 def test_no_key_of_a_fixed_shape_may_be_missing_and_none_may_be_added(results):
+    check(results)
+    results = shorter(results)
     check(results)
     fixed = [path for path in every_place(results) if not FREE & set(path[:-1]) and path[-1] != "variance_ratio"]
     assert len(fixed) > 100
