@@ -156,6 +156,9 @@ def batches_of(
     options = tf.data.Options()
     # There are no files that could be shared out among hosts; a strategy parts each batch among its replicas.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    # There is nothing to tune; and an iterator that is given up waits for the tuner, whose sleeps double from 10 ms on:
+    # up to half of an epoch's time.
+    options.autotune.enabled = False
     known = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
     return known.prefetch(1).with_options(options)
 
