@@ -3,7 +3,7 @@
     python benchmarks/cells.py manifest DATA cells.csv                   every set that they may learn from
     python benchmarks/cells.py manifest DATA no_pbc.csv --without pbc    one family left out, to be scored on it
     tfcells finetune configs/finetune_cells.yaml --images.root cells.csv --out runs/finetune_cells
-    python benchmarks/cells.py ship runs/finetune_cells --blend 0.5      half ImageNet's, half fine-tuned, into the package
+    python benchmarks/cells.py ship runs/finetune_cells --blend 0.5   half ImageNet's, half fine-tuned, into the package
     python benchmarks/cells.py ship runs/no_pbc --blend 0.5 --out no_pbc.weights.h5    the same, elsewhere, to be scored
     python benchmarks/cells.py score DATA --work WORK --weights cells=no_pbc.weights.h5:pbc --weights cells=FILE ...
     python benchmarks/cells.py card --weights cells                      the model card, from the two above

@@ -74,6 +74,7 @@ def score_set(
     Every default tap and all of them together is read by the logistic probe, its penalty chosen by inner folds.
     `headline` marks the reading that is best for the baseline: the comparison favours it.
     """
+    from tfcells.backbones.weights import find_weights
     from tfcells.features.extract import Extraction, extract
     from tfcells.features.store import known_files
     from tfcells.images.readers import read_images
@@ -83,7 +84,8 @@ def score_set(
 
     sweeps = {}
     for name, weights in [(BASELINE, baseline), *((entry.name, str(entry.weights)) for entry in candidates)]:
-        store_path = work / f"{manifest.stem}-{size or 'own'}-{name.replace('/', '_')}"
+        digest = find_weights(BACKBONE, weights).sha256 or weights
+        store_path = work / f"{manifest.stem}-{size or 'own'}-{digest[:16]}"
         table = read_images(manifest, known=known_files(store_path))
         asked = Extraction(backbone=BACKBONE, weights=weights, size=size, engine="tensorflow", precision="float32")
         store = extract(table, asked, into=store_path)

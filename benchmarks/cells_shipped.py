@@ -37,16 +37,16 @@ def write_blend(run: Path, target: Path, *, share: float) -> None:
     if not 0 < share <= 1:
         raise SystemExit(f"--blend {share:g} came. Expected a share above 0, up to 1: the fine-tuned weights alone.")
     results, ended = finished(run)
-    network = results["folds"][0]["network"]
+    network, batch_norm = results["folds"][0]["network"], results["config"]["training"]["batch_norm"]
+    if share < 1 and batch_norm != "frozen":
+        raise SystemExit(f"Batch norm of {run} was {batch_norm}. Only runs that froze it can be blended.")
     tuned = open_backbone(network["name"], weights=ended)
     with tempfile.TemporaryDirectory() as folder:
         if share < 1:
             start = open_backbone(network["name"], weights=results["config"]["network"]["weights"])
             if start.sha256 != network["sha256"]:
-                raise SystemExit(f"The run began with weights {network['sha256']}; those found here are {start.sha256}.")
-            tuned.model.set_weights(
-                blended(start.model.get_weights(), tuned.model.get_weights(), share=share)
-            )
+                raise SystemExit(f"The run began with {network['sha256']}; the weights found here are {start.sha256}.")
+            tuned.model.set_weights(blended(start.model.get_weights(), tuned.model.get_weights(), share=share))
         whole = Path(folder) / "whole.weights.h5"
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
