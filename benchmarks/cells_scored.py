@@ -91,7 +91,11 @@ def score_set(
         store = extract(table, asked, into=store_path)
         split = split_table(table, folds=FOLDS, seed=SEED)
         sweep = probe_layers(store, split, space=Space(probes=("logistic",)), seed=SEED)
-        sweeps[name] = (sweep, store.recipe["weights"]["sha256"], sorted(entry.id for entry in store.quarantine))
+        sweeps[name] = (
+            sweep,
+            store.recipe["weights"]["sha256"],
+            sorted("/".join(Path(entry.id).parts[-2:]) for entry in store.quarantine),
+        )
     return [_entry(name, *found, against=sweeps[BASELINE][0]) for name, found in sweeps.items()]
 
 
