@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import tfcells.demo
+from tfcells.backbones.weights import SEARCH_VARIABLE, find_weights
 from tfcells.demo import check_faults, run_demo
 from tfcells.errors import DamageError, RequestError
 from tfcells.images.synthetic.plant import Plants
@@ -22,12 +23,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_ends_with_everything_and_finds_exactly_the_planted_faults(small: None, tmp_path: Path) -> None:
+def test_the_demo_ends_with_everything_and_finds_exactly_the_planted_faults(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SEARCH_VARIABLE, raising=False)
     study = run_demo(tmp_path / "demo")
     for name in ("report.html", "results.json", "projector/projector_config.pbtxt", "export/1/saved_model.pb"):
         assert (tmp_path / "demo" / name).is_file(), name
     assert len(study.results["data"]["quarantined"]) == 3
     assert study.results["data"]["groups"] == 64  # copies are in the groups of their originals
+    shipped = find_weights("mobilenet_v2", "cells")
+    assert study.results["backbone"]["sha256"] == shipped.sha256
+    assert "mobilenet_v2_cells.md, which ships with tfcells" in (tmp_path / "demo" / "report.html").read_text()
     first = json.loads((tmp_path / "demo" / "results.json").read_text())
     run_demo(tmp_path / "demo")
     assert json.loads((tmp_path / "demo" / "results.json").read_text()) == first

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_the_python_of_the_readme_runs(cell_folder: Path, tmp_path: Path, monkey
     exec(api.replace('weights="imagenet"', 'weights="none", size=96'), {})
     assert (tmp_path / "features" / "recipe.json").is_file()
     assert "tfcells" not in client and client.startswith("import tensorflow")
+
+
+def test_what_is_not_python_goes_into_the_package_too() -> None:
+    # Hatch takes all files below `packages` but those that git ignores.
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert build == {"targets": {"wheel": {"packages": ["tfcells"]}}}
+    ignored = (ROOT / ".gitignore").read_text().split()
+    for name in ("backbones/shipped/mobilenet_v2_cells.weights.h5", "backbones/shipped/mobilenet_v2_cells.md"):
+        path = ROOT / "tfcells" / name
+        assert path.is_file()
+        assert not any(path.match(pattern.strip("/")) or pattern.strip("/") in path.parts for pattern in ignored), name
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tfcells.backbones.weights import NONE, find_weights
 from tfcells.config import BackboneConfig, ImagesConfig, StudyConfig
-from tfcells.errors import DamageError, MissingWeightsError, RequestError
+from tfcells.errors import DamageError, RequestError
 from tfcells.images.synthetic.folder import write_sample_folder
 from tfcells.images.synthetic.plant import Plants
 from tfcells.images.synthetic.truth import SampleTruth, read_truth
@@ -18,15 +17,13 @@ from tfcells.study import Study, run_study
 IMAGES_PER_CLASS: Final = 60
 PLANTS: Final = Plants(copies=40, corrupt=6)
 SEED: Final = 0
-_BACKBONE: Final = "mobilenet_v2"
-_EARLY_TAPS: Final = ("block_1_expand_relu", "block_2_expand_relu", "block_3_expand_relu")
 
 
 def run_demo(out: str | Path, *, progress: Progress = silent) -> Study:
     """Generate images, study them, and check that exactly the planted faults were found.
 
-    Writes `images/`, `truth.csv` and `groups.csv` beside what `run_study` writes. It takes the weights that ship
-    with tfcells; while there are none it takes random ones, and the report says so.
+    Writes `images/`, `truth.csv` and `groups.csv` beside what `run_study` writes. It looks with the weights `cells`,
+    which ship with tfcells.
 
     Args:
         out: Folder for everything; a demo that is there already is resumed.
@@ -84,17 +81,9 @@ def _config(images: Path, groups: Path) -> StudyConfig:
     return StudyConfig(
         name="demo",
         images=ImagesConfig(root=str(images), groups=groups, holdout=0.2),
-        backbone=_backbone(),
+        backbone=BackboneConfig(name="mobilenet_v2", weights="cells"),
         seed=SEED,
     )
-
-
-def _backbone() -> BackboneConfig:
-    try:
-        return BackboneConfig(name=_BACKBONE, weights=find_weights(_BACKBONE, "cells").name)
-    except MissingWeightsError:
-        # Random features fade with depth: what the first blocks keep of colour and texture, later ones have lost.
-        return BackboneConfig(name=_BACKBONE, weights=NONE, taps=_EARLY_TAPS)
 
 
 def _write_groups(truth: SampleTruth, path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tfcells.backbones.weights import SEARCH_VARIABLE, WeightsFile, file_digest, find_weights
+from tfcells.backbones import weights
+from tfcells.backbones.golden import known_fingerprints
+from tfcells.backbones.weights import SEARCH_VARIABLE, WeightsFile, file_digest, find_weights, model_card
 from tfcells.errors import MissingWeightsError, RequestError
 
 SHA_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -15,6 +17,15 @@ WAYS_OUT = r"Three ways out: put vgg16_<name>\.weights\.h5 into .* --weights FIL
 @pytest.fixture(autouse=True)
 def no_search(monkeypatch):
     monkeypatch.delenv(SEARCH_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A package that ships `cells` for MobileNetV2 alone."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(weights, "_SHIPPED", folder)
+    return put(folder, "mobilenet_v2_cells.weights.h5")
 
 
 @pytest.fixture
@@ -138,8 +149,38 @@ def test_a_missing_file_is_refused_with_the_ways_out(tmp_path):
 
 def test_a_missing_name_lists_every_place_and_the_ways_out(folders):
     places = rf"{folders[0]}, {folders[1]} and the weights shipped with tfcells"
-    with pytest.raises(MissingWeightsError, match=rf"looked for vgg16_cells\.weights\.h5 in {places}\. {WAYS_OUT}"):
+    with pytest.raises(MissingWeightsError, match=rf"looked for vgg16_mine\.weights\.h5 in {places}\. {WAYS_OUT}"):
+        find_weights("vgg16", "mine")
+
+
+def test_shipped_weights_need_no_folder(shipped):
+    assert find_weights("mobilenet_v2", "cells") == WeightsFile("cells", shipped, SHA_OF_ABC)
+
+
+def test_a_folder_that_is_searched_comes_before_what_is_shipped(shipped, folders):
+    path = put(folders[1], "mobilenet_v2_cells.weights.h5", data=b"mine")
+    assert find_weights("mobilenet_v2", "cells").path == path
+
+
+def test_a_backbone_without_shipped_weights_is_told_which_have_them(shipped):
+    with pytest.raises(MissingWeightsError, match=rf"tfcells ships 'cells' for: mobilenet_v2\. {WAYS_OUT}"):
         find_weights("vgg16", "cells")
+
+
+def test_a_model_card_belongs_to_the_bytes_that_are_shipped(shipped):
+    assert model_card(SHA_OF_ABC) is None
+    card = shipped.with_name("mobilenet_v2_cells.md")
+    card.write_text("# cells")
+    assert model_card(SHA_OF_ABC) == card
+    assert model_card(SHA_OF_ABC.replace("b", "a")) is None
+
+
+def test_what_is_shipped_fits_its_promise():
+    found = weights._SHIPPED / "mobilenet_v2_cells.weights.h5"
+    assert find_weights("mobilenet_v2", "cells").path == found
+    assert found.stat().st_size <= 5_000_000
+    assert file_digest(found) in known_fingerprints()
+    assert f"`{file_digest(found)}`" in model_card(file_digest(found)).read_text(encoding="utf-8")
 
 
 def test_a_missing_name_says_that_no_folder_was_set():

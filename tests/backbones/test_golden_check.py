@@ -14,7 +14,7 @@ from tfcells.backbones.golden import TOLERANCE, check_fingerprint, fingerprint, 
 from tfcells.backbones.open import open_backbone
 from tfcells.backbones.preprocess import KERNELS
 from tfcells.backbones.taps import parse_taps
-from tfcells.backbones.weights import file_digest
+from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.errors import DamageError
 from tfcells.features.engines.tensorflow_graph import TensorFlowEngine
 from tfcells.features.forward import engine_golden, golden
@@ -116,6 +116,12 @@ def test_real_weights_give_the_fingerprint_that_is_shipped(real):
     assert set(shipped) == set(real.row.taps)
     check_fingerprint(golden(cut_backbone(real)), shipped, whose=real.weights)
     assert difference(golden(cut_backbone(real)), shipped) < 1e-3
+
+
+def test_the_weights_that_ship_give_the_fingerprint_that_ships(monkeypatch):
+    monkeypatch.delenv(SEARCH_VARIABLE, raising=False)
+    cells = open_backbone("mobilenet_v2", weights="cells")
+    check_fingerprint(golden(cut_backbone(cells)), known_fingerprints()[cells.sha256], whose=cells.weights)
 
 
 @pytest.mark.real

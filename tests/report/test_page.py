@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import UndefinedError
 
+from tfcells.backbones.weights import SEARCH_VARIABLE, find_weights
 from tfcells.report.page import percent, points, probability, verdict, warnings, write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -353,3 +354,10 @@ def test_numbers_are_written_for_people():
     assert percent({"value": 0.9164, "low": 0.9, "high": 1.0}) == "91.6\u00a0% (90.0\u00a0to\u00a0100.0)"
     assert points({"value": -0.0125, "low": -0.03, "high": 0.004}) == "-1.2 (-3.0\u00a0to\u00a0+0.4)"
     assert [probability(value) for value in (1.0, 0.0512, 0.001, 0.00099)] == ["1.000", "0.051", "0.001", "< 0.001"]
+
+
+def test_the_model_card_of_shipped_weights_is_named(write, results, monkeypatch):
+    assert "model card" not in write(results)
+    monkeypatch.delenv(SEARCH_VARIABLE, raising=False)
+    results["backbone"]["sha256"] = find_weights("mobilenet_v2", "cells").sha256
+    assert "<td>mobilenet_v2_cells.md, which ships with tfcells" in write(results)

@@ -67,7 +67,8 @@ def find_weights(backbone: str, weights: str | Path) -> WeightsFile:
     if Path(text).is_dir():
         return _only_file_in(Path(text), backbone)
     raise MissingWeightsError(
-        f"No weights {text!r} for {backbone}: looked for {wanted} in {_places(searched)}. {ways_out(backbone)}"
+        f"No weights {text!r} for {backbone}: looked for {wanted} in {_places(searched)}. {_shipped_for(text)}"
+        f"{ways_out(backbone)}"
     )
 
 
@@ -83,6 +84,16 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_card(sha256: str) -> Path | None:
+    """The model card of weights that ship with tfcells, by the digest of their file; None for all others."""
+    cards = ((weights, weights.with_name(weights.name.removesuffix(".weights.h5") + ".md")) for weights in _shipped())
+    return next((card for weights, card in cards if card.is_file() and file_digest(weights) == sha256), None)
+
+
+def _shipped() -> list[Path]:
+    return sorted(_SHIPPED.glob("*.weights.h5"))
 
 
 def _file(path: Path, backbone: str) -> WeightsFile:
@@ -109,6 +120,13 @@ def _short_name(path: Path, backbone: str) -> str:
     """`hed` for `vgg16_hed.weights.h5`; the whole file name where it does not follow that form."""
     own = path.name.removesuffix(".weights.h5").removeprefix(f"{backbone}_")
     return own if path.name == f"{backbone}_{own}.weights.h5" else path.name
+
+
+def _shipped_for(name: str) -> str:
+    """Which backbones weights of this name are shipped for; nothing where there is none."""
+    ending = f"_{name}.weights.h5"
+    having = [path.name.removesuffix(ending) for path in _shipped() if path.name.endswith(ending)]
+    return f"tfcells ships {name!r} for: {', '.join(having)}. " if having else ""
 
 
 def _places(searched: list[Path]) -> str:

@@ -28,6 +28,8 @@ _EPILOG: Final = (
     "Exit codes: 0 done; 1 done, some input left out by name; 2 cannot be met as asked; 3 failed or damaged."
 )
 
+_WEIGHTS: Final = "imagenet, cells, another name, a file or folder; none is random (default: imagenet)"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -111,7 +113,7 @@ def _extract(verb: argparse.ArgumentParser) -> None:
         "--layers", default="", metavar="A,B", help="e.g. out_relu or a:mean,b:flatten; default: the catalog's"
     )
     verb.add_argument("--pooling", default="mean", metavar="P", help="mean, max, gem, flatten or none (default: mean)")
-    verb.add_argument("--weights", default="imagenet", metavar="W", help="name, file or folder; none must be asked for")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help=_WEIGHTS)
     verb.add_argument("--groups", metavar="CSV", help="columns id and group")
     verb.add_argument("--size", type=int, metavar="PIXELS", help="side of the network's input; default: the catalog's")
     verb.add_argument("--batch-size", type=int, default=32, metavar="N")
@@ -139,7 +141,7 @@ def _bench(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--backbone", required=True, metavar="B")
     verb.add_argument("--layers", default="", metavar="A,B", help="default: the catalog's")
     verb.add_argument("--pooling", default="mean", metavar="P")
-    verb.add_argument("--weights", default="imagenet", metavar="W", help="name, file or folder; none must be asked for")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help=_WEIGHTS)
     verb.add_argument("--size", type=int, metavar="PIXELS")
     verb.add_argument("--batch-size", type=int, default=32, metavar="N")
     verb.add_argument("--seed", type=int, default=0, help="of random weights")
@@ -153,7 +155,7 @@ def _audit(verb: argparse.ArgumentParser) -> None:
     source = verb.add_mutually_exclusive_group()
     source.add_argument("--store", metavar="STORE", help="features whose nearest neighbours are compared too")
     source.add_argument("--backbone", metavar="B", help="extract such features first, into DIR2/features")
-    verb.add_argument("--weights", default="imagenet", metavar="W", help="of --backbone (default: imagenet)")
+    verb.add_argument("--weights", default="imagenet", metavar="W", help=f"of --backbone: {_WEIGHTS}")
     verb.add_argument("--seed", type=int, default=0)
 
 

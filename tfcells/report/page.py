@@ -11,6 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tfcells.backbones.weights import model_card
 from tfcells.names import visible
 from tfcells.report.figures import (
     plot_abstention,
@@ -82,6 +83,7 @@ def write_report(
     }
     text = environment.get_template("page.html.j2").render(
         results=results,
+        card=model_card(results["backbone"]["sha256"]),
         title_of=title_of,
         undecided=UNDECIDED,
         verdict=verdict(results),
