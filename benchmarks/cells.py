@@ -3,8 +3,8 @@
     python benchmarks/cells.py manifest DATA cells.csv                   every set that they may learn from
     python benchmarks/cells.py manifest DATA no_pbc.csv --without pbc    one family left out, to be scored on it
     tfcells finetune configs/finetune_cells.yaml --images.root cells.csv --out runs/finetune_cells
-    python benchmarks/cells.py ship runs/finetune_cells --blend 0.5   half ImageNet's, half fine-tuned, into the package
-    python benchmarks/cells.py ship runs/no_pbc --blend 0.5 --out no_pbc.weights.h5    the same, elsewhere, to be scored
+    python benchmarks/cells.py ship runs/finetune_cells                  its weights as float16, into the package
+    python benchmarks/cells.py ship runs/no_pbc --out no_pbc.weights.h5  the same, elsewhere, to be scored
     python benchmarks/cells.py score DATA --work WORK --weights cells=no_pbc.weights.h5:pbc --weights cells=FILE ...
     python benchmarks/cells.py card --weights cells                      the model card, from the two above
 
@@ -89,11 +89,11 @@ def ship(args: argparse.Namespace) -> None:
     """Write the weights; into the package with their fingerprint and a line for the card, or elsewhere."""
     target = args.out or cells_shipped.SHIPPED
     before = file_digest(target) if target.is_file() else None
-    cells_shipped.write_blend(args.run_folder, target, share=args.blend)
+    cells_shipped.write_shipped(args.run_folder, target)
     print(f"{target}: {target.stat().st_size:,} bytes, SHA-256 {file_digest(target)}")
     if args.out is None:
         cells_shipped.record_fingerprint(target, instead_of=before)
-        keep([cells_shipped.facts_of(args.run_folder, target, share=args.blend)])
+        keep([cells_shipped.facts_of(args.run_folder, target)])
 
 
 def score(args: argparse.Namespace) -> None:
@@ -152,7 +152,6 @@ def main() -> None:
     mode.set_defaults(run=manifest)
     mode = modes.add_parser("ship")
     mode.add_argument("run_folder", metavar="RUN", type=Path)
-    mode.add_argument("--blend", type=float, default=1.0, metavar="A", help="(1 - A) x ImageNet + A x fine-tuned")
     mode.add_argument("--out", type=Path, metavar="FILE", help="elsewhere than in the package, fingerprint unrecorded")
     mode.set_defaults(run=ship)
     mode = modes.add_parser("score")

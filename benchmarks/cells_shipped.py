@@ -1,14 +1,10 @@
-"""From a finished fine-tuning to a file that ships: blended with its beginning, halved, its fingerprint recorded."""
+"""From a finished fine-tuning to a file that ships: halved, its fingerprint recorded."""
 
 import csv
 import json
-import tempfile
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 import tfcells
 
@@ -25,42 +21,12 @@ def finished(run: Path) -> tuple[dict[str, Any], Path]:
     return results, run / results["folds"][0]["weights"]["file"]
 
 
-def write_blend(run: Path, target: Path, *, share: float) -> None:
-    """Write (1 - share) x the weights that the run began with + share x those that it ended with, halved.
-
-    Averaging weights of a network and of what it became by fine-tuning: Wortsman et al. 2022, Robust fine-tuning of
-    zero-shot models (arXiv:2109.01903). The two share their batch norm where that was frozen.
-    """
+def write_shipped(run: Path, target: Path) -> None:
+    """Write the weights that a run ended with, halved."""
     from tfcells.backbones.compact import write_compact
-    from tfcells.backbones.open import open_backbone
 
-    if not 0 < share <= 1:
-        raise SystemExit(f"--blend {share:g} came. Expected a share above 0, up to 1: the fine-tuned weights alone.")
-    results, ended = finished(run)
-    network, batch_norm = results["folds"][0]["network"], results["config"]["training"]["batch_norm"]
-    if share < 1 and batch_norm != "frozen":
-        raise SystemExit(f"Batch norm of {run} was {batch_norm}. Only runs that froze it can be blended.")
-    tuned = open_backbone(network["name"], weights=ended)
-    with tempfile.TemporaryDirectory() as folder:
-        if share < 1:
-            start = open_backbone(network["name"], weights=results["config"]["network"]["weights"])
-            if start.sha256 != network["sha256"]:
-                raise SystemExit(f"The run began with {network['sha256']}; the weights found here are {start.sha256}.")
-            tuned.model.set_weights(blended(start.model.get_weights(), tuned.model.get_weights(), share=share))
-        whole = Path(folder) / "whole.weights.h5"
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
-            tuned.model.save_weights(whole)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_compact(whole, target)
-
-
-def blended(start: list[np.ndarray], end: list[np.ndarray], *, share: float) -> list[np.ndarray]:
-    """(1 - share) x start + share x end, array by array, in float64; float32."""
-    return [
-        (a.astype(np.float64) + share * (b.astype(np.float64) - a)).astype(np.float32)
-        for a, b in zip(start, end, strict=True)
-    ]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_compact(finished(run)[1], target)
 
 
 def record_fingerprint(weights: Path, *, instead_of: str | None) -> None:
@@ -87,7 +53,7 @@ def _as_golden(known: dict[str, dict[str, list[float]]]) -> str:
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
-def facts_of(run: Path, weights: Path, *, share: float) -> dict[str, Any]:
+def facts_of(run: Path, weights: Path) -> dict[str, Any]:
     """What the model card says of the making of weights; no path of the machine they were made on."""
     from tfcells.backbones.weights import file_digest
 
@@ -99,7 +65,6 @@ def facts_of(run: Path, weights: Path, *, share: float) -> dict[str, Any]:
         "file": weights.name,
         "sha256": file_digest(weights),
         "bytes": weights.stat().st_size,
-        "blend": share,
         "began_with": fold["network"]["sha256"],
         "config": config,
         "versions": results["versions"],

@@ -1,14 +1,11 @@
-"""What makes, scores and describes the weights `cells`: blends, sets, gains and the card."""
+"""What makes, scores and describes the weights `cells`: sets, gains and the card."""
 
 import csv
 import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -20,18 +17,6 @@ import cells_shipped  # noqa: E402
 from tfcells.backbones.weights import file_digest  # noqa: E402
 
 FAMILIES = ["pbc", "bccd"]
-
-
-@given(share=st.floats(0, 1), seed=st.integers(0, 1000))
-def test_a_blend_lies_between_its_ends_and_ends_at_them(share, seed):
-    draw = np.random.default_rng(seed)
-    start, end = ([draw.normal(size=(3, 2)).astype(np.float32)] for _ in range(2))
-    (found,) = cells_shipped.blended(start, end, share=share)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, (1 - share) * start[0] + share * end[0], atol=1e-6)
-    np.testing.assert_array_equal(cells_shipped.blended(start, end, share=0.0)[0], start[0])
-    np.testing.assert_allclose(cells_shipped.blended(start, end, share=1.0)[0], end[0], rtol=1e-7)
-    np.testing.assert_array_equal(cells_shipped.blended(start, start, share=share)[0], start[0])
 
 
 @pytest.mark.parametrize(
@@ -99,12 +84,6 @@ def test_weights_gain_nothing_over_themselves_and_the_reading_that_counts_is_the
     assert [entry["taps"] for entry in found["readings"] if entry["headline"]] == [best["taps"]]
 
 
-@pytest.mark.parametrize("share", [0.0, -0.5, 1.5])
-def test_a_blend_of_nothing_or_beyond_the_end_is_refused(tmp_path, share):
-    with pytest.raises(SystemExit, match=r"Expected a share above 0, up to 1: the fine-tuned weights alone\."):
-        cells_shipped.write_blend(tmp_path, tmp_path / "out.h5", share=share)
-
-
 def score_line(name, set_, *, without, sha256, gain=0.03, p_value=0.001):
     def interval(value):
         return {"value": value, "low": value - 0.02, "high": value + 0.02}
@@ -142,7 +121,6 @@ def made(tmp_path):
         "file": file.name,
         "sha256": digest,
         "bytes": 3,
-        "blend": 0.5,
         "began_with": "f" * 64,
         "config": config,
         "versions": {"keras": "3", "numpy": "2", "tensorflow": "2"},
@@ -199,3 +177,9 @@ def test_a_card_of_weights_that_were_not_scored_or_not_made_here_is_refused(made
     other = {**lines[-1], "sha256": "0" * 64}
     with pytest.raises(SystemExit, match=r"two was scored by 0{64}; .* ships\. Score what ships\."):
         cells_card.written([*lines, other], weights=file, name="cells", sets=SETS)
+
+
+def test_a_run_of_several_networks_cannot_be_shipped(tmp_path):
+    (tmp_path / "finetune.json").write_text(json.dumps({"folds": [{}, {}]}))
+    with pytest.raises(SystemExit, match=r"holds 2 folds, that is as many networks\. Expected one\."):
+        cells_shipped.write_shipped(tmp_path, tmp_path / "out.h5")
