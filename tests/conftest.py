@@ -3,13 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import settings
 from made_tables import made_store
+from threadpoolctl import threadpool_limits
 
 from tfcells.features.pieces import DIGESTS, RECIPE
 from tfcells.features.recipe import recipe_digest, sealed, unsealed
@@ -23,6 +25,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault(
     "TF_ENABLE_ONEDNN_OPTS", "1"
 )  # as `prefer_onednn` has it, whichever test imports TensorFlow first
+# Tests run in one process per core. Threads of linear algebra would only wait for those of the others, up to ten times
+# as long as they work: one each, of libraries that are loaded by now (NumPy comes with jaxtyping's hook), of those that
+# come later, and of other processes that tests start.
+threadpool_limits(1)
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 # No deadline for one example: on a busy machine it measures the others.
 settings.register_profile("tfcells", deadline=None)
 settings.load_profile("tfcells")
@@ -44,6 +52,16 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of few and long tests first, or one process is left with them at the end."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """For simulations, which call over and over what other tests call with the shapes checked: that is three quarters
+    of the time of a score."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,20 @@
 """The demo, made small: it ends with everything promised, finds exactly what was planted, and goes on when killed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tfcells.demo
 from tfcells.backbones.weights import SEARCH_VARIABLE, find_weights
+from tfcells.config import ProbesConfig, StudyConfig
 from tfcells.demo import check_faults, run_demo
 from tfcells.errors import DamageError, RequestError
 from tfcells.images.synthetic.plant import Plants
 from tfcells.images.synthetic.truth import SampleTruth, TruthRow
-from tfcells.study import Study
+from tfcells.study import Study, run_study
 
 NO_FAULTS = {"data": {"quarantined": []}}
 
@@ -20,6 +23,15 @@ NO_FAULTS = {"data": {"quarantined": []}}
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tfcells.demo, "IMAGES_PER_CLASS", 8)
     monkeypatch.setattr(tfcells.demo, "PLANTS", Plants(copies=4, corrupt=3))
+    monkeypatch.setattr(tfcells.demo, "run_study", run_small_study)
+
+
+def run_small_study(config: StudyConfig, **options: Any) -> Study:
+    """The demo's study but for what costs: smaller pictures, two probes of one parameter each."""
+    probes = ProbesConfig(
+        kinds=("ridge", "knn"), grids={"ridge": {"alpha": (100.0,)}, "knn": {"neighbors": (5,)}}, inner_folds=2
+    )
+    return run_study(replace(config, backbone=replace(config.backbone, size=96), probes=probes), **options)
 
 
 @pytest.mark.slow

@@ -31,7 +31,12 @@ def study_config(root: Path, **images: object) -> StudyConfig:
             "name": "drawn",
             "images": {"root": str(root), "folds": 3, "holdout": 0.25, **images},
             "backbone": {"name": "mobilenet_v2", "weights": "none", "size": 96, "taps": TAPS, "batch_size": 8},
-            "probes": {"kinds": ["logistic", "knn"], "workers": 1},
+            "probes": {
+                "kinds": ["logistic", "knn"],
+                "grids": {"logistic": {"C": [0.01, 1.0]}, "knn": {"neighbors": [9, 3]}},
+                "inner_folds": 2,
+                "workers": 1,
+            },
         }
     )
 

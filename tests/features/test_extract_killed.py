@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,25 +20,51 @@ REQUEST = {
 }
 """One row a batch is sixteen rows a shard: 36 cells are three shards."""
 SCRIPT = f"""
-import sys
+import os, signal, sys, threading
 from pathlib import Path
+import keras
 from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
+
 table = read_folder(Path(sys.argv[1]))
-tell = lambda stage, done, total: print(done, flush=True)
-extract(table, Extraction(**{REQUEST!r}), into=Path(sys.argv[2]), progress=tell)
+
+
+def extract_and_die(row, wait):
+    dying = []
+
+    def tell(stage, done, total):
+        if done >= row and not dying:  # extraction goes on until the signal comes
+            dying.append(threading.Timer(wait, os.kill, (os.getpid(), signal.SIGKILL)))
+            dying[0].start()
+
+    extract(table, Extraction(**{REQUEST!r}), into=Path(sys.argv[2]), progress=tell)
+
+
+# A process for each line, forked once Keras is imported, before TensorFlow has started a thread.
+for line in sys.stdin:
+    row, wait = line.split()
+    child = os.fork()
+    if not child:
+        extract_and_die(int(row), float(wait))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def extract_and_kill(cell_folder, path, *, row, wait):
-    """Extract in another process until it tells that `row` is done, and a little further."""
-    command = [sys.executable, "-c", SCRIPT, cell_folder, path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        while (line := process.stdout.readline()) and int(line) < row:
-            pass
-        time.sleep(wait)
-        process.kill()
-    return process.returncode
+@pytest.fixture
+def extract_and_kill(cell_folder, tmp_path):
+    """Extracts in other processes, each killed soon after it tells that so many rows are done; how each ended."""
+    command = [sys.executable, "-c", SCRIPT, cell_folder, tmp_path / "killed"]
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, text=True, **options) as processes:
+
+        def ended(row, wait):
+            processes.stdin.write(f"{row} {wait}\n")
+            processes.stdin.flush()
+            return int(processes.stdout.readline())
+
+        yield ended
+        processes.stdin.close()
 
 
 def content(path):
@@ -47,12 +72,12 @@ def content(path):
     return {file.relative_to(path): file.read_bytes() for file in files}
 
 
-def test_a_store_that_was_killed_three_times_is_the_store_that_was_not(cells, cell_folder, tmp_path):
+def test_a_store_that_was_killed_three_times_is_the_store_that_was_not(cells, extract_and_kill, tmp_path):
     generator = np.random.default_rng(0)
     whole = extract(cells, Extraction(**REQUEST), into=tmp_path / "whole")
     for done in range(3):
         row, wait = int(generator.integers(8 * done, 31)), float(generator.uniform(0, 0.01))
-        assert extract_and_kill(cell_folder, tmp_path / "killed", row=row, wait=wait) == -9
+        assert extract_and_kill(row, wait) == -9
         FeatureStore(tmp_path / "killed").check_files()
     resumed = extract(cells, Extraction(**REQUEST), into=tmp_path / "killed")
     assert resumed.digest == whole.digest

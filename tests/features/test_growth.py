@@ -15,7 +15,7 @@ import pytest
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.backbones.weights import SEARCH_VARIABLE
 from tfcells.errors import DamageError, RequestError, StaleStoreError
-from tfcells.features import forward, measured
+from tfcells.features import forward, measured, recipe
 from tfcells.features.extract import Extraction, extract, plan_extraction
 from tfcells.features.handcrafted import HANDCRAFTED
 from tfcells.features.store import FeatureStore, StoreWriter
@@ -76,6 +76,12 @@ def passes(monkeypatch):
     return seen
 
 
+@pytest.fixture
+def few(cells):
+    """Hand-made features take long."""
+    return cells.take(range(12))
+
+
 def some(cells):
     return cells.take([row for row in range(len(cells)) if row % 3])
 
@@ -87,17 +93,29 @@ def content(path):
     return {str(file.relative_to(path)): file.read_bytes() for file in files}
 
 
-def assert_is_as_fresh(store, table, extraction, fresh):
+@pytest.fixture(scope="module")
+def fresh(small_row, tmp_path_factory):
+    """Stores that were made at once, by what they were asked for: shared, not to be changed."""
+    made = {}
+
+    def made_at_once(table, extraction):
+        asked = table.ids, extraction, recipe._SHARD_BATCHES
+        if asked not in made:
+            made[asked] = extract(table, extraction, into=tmp_path_factory.mktemp("fresh") / "store")
+        return made[asked]
+
+    return made_at_once
+
+
+def assert_is_as_fresh(store, fresh):
     """Same rows, recipe and shards; on one processor the same bytes."""
-    fresh = extract(table, extraction, into=fresh)
     assert content(store.path) == content(fresh.path)
     assert store.digest == fresh.digest
     store.check_files()
 
 
-def assert_is_fresh_but_for_rounding(store, table, extraction, fresh):
+def assert_is_fresh_but_for_rounding(store, fresh):
     """Where taps come or go: engines fuse other layers then, and round otherwise; all else is the same."""
-    fresh = extract(table, extraction, into=fresh)
     described = {"rows.csv", "classes.json", "quarantine.csv"}
     assert {name: content(store.path)[name] for name in described} == {
         name: content(fresh.path)[name] for name in described
@@ -118,69 +136,71 @@ def without_numbers(recipe):
     return {**recipe, "engine": engine, "golden": sorted(recipe["golden"])}
 
 
-def test_pictures_that_are_added_are_extracted_and_no_others(store, cells, passes, tmp_path):
+def test_pictures_that_are_added_are_extracted_and_no_others(store, cells, passes, fresh):
     grown = extract(cells, small(taps=TAPS[:2]), into=store)
     assert passes == [(cells.ids[::3], TAPS[:2])]
-    assert_is_as_fresh(grown, cells, small(taps=TAPS[:2]), tmp_path / "fresh")
+    assert_is_as_fresh(grown, fresh(cells, small(taps=TAPS[:2])))
 
 
-def test_a_tap_that_is_added_is_extracted_and_no_other(store, cells, passes, tmp_path):
+def test_a_tap_that_is_added_is_extracted_and_no_other(store, cells, passes, fresh):
     grown = extract(some(cells), small(), into=store)
     assert passes == [(some(cells).ids, ("late:max",))]
-    assert_is_fresh_but_for_rounding(grown, some(cells), small(), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(some(cells), small()))
 
 
-def test_pictures_and_taps_at_once_are_two_passes(store, cells, passes, tmp_path):
+def test_pictures_and_taps_at_once_are_two_passes(store, cells, passes, fresh):
     grown = extract(cells, small(), into=store)
     assert passes == [(cells.ids[::3], TAPS), (some(cells).ids, ("late:max",))]
-    assert_is_fresh_but_for_rounding(grown, cells, small(), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(cells, small()))
 
 
-def test_hand_made_features_that_are_added_need_no_network(store, cells, passes, tmp_path, monkeypatch):
+def test_hand_made_features_that_are_added_need_no_network(store, cells, passes, monkeypatch, fresh):
     request = small(taps=TAPS[:2], handcrafted=("raw", "stain"))
     with monkeypatch.context() as patch:
         patch.setattr(forward, "open_checked", lambda extraction: pytest.fail("a network was opened"))
         grown = extract(some(cells), request, into=store)
     assert passes == [(some(cells).ids, ("raw", "stain"))]
-    assert_is_as_fresh(grown, some(cells), request, tmp_path / "fresh")
+    assert_is_as_fresh(grown, fresh(some(cells), request))
     grown.close()
     fewer = small(taps=TAPS[:1], handcrafted=("stain",))
-    assert_is_fresh_but_for_rounding(extract(some(cells), fewer, into=store), some(cells), fewer, tmp_path / "fewer")
-    assert len(passes) == 3  # the two fresh ones are the others
+    before = len(passes)
+    shrunk = extract(some(cells), fewer, into=store)
+    assert len(passes) == before
+    assert_is_fresh_but_for_rounding(shrunk, fresh(some(cells), fewer))
 
 
-def test_pictures_taps_and_hand_made_features_at_once_are_two_passes(store, cells, passes, tmp_path):
+def test_pictures_taps_and_hand_made_features_at_once_are_two_passes(store, cells, passes, fresh):
     request = small(handcrafted=("raw",))
     grown = extract(cells, request, into=store)
     assert passes == [(cells.ids[::3], (*TAPS, "raw")), (some(cells).ids, ("late:max", "raw"))]
-    assert_is_fresh_but_for_rounding(grown, cells, request, tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(cells, request))
 
 
-def test_a_store_without_a_network_grows_in_pictures_and_features(cells, passes, tmp_path):
-    extract(some(cells), Extraction(handcrafted=("raw",)), into=tmp_path / "store")
+def test_a_store_without_a_network_grows_in_pictures_and_features(few, passes, tmp_path, fresh):
+    extract(some(few), Extraction(handcrafted=("raw",)), into=tmp_path / "store")
     passes.clear()
     request = Extraction(handcrafted=("raw", "stain"))
-    grown = extract(cells, request, into=tmp_path / "store")
-    assert passes == [(cells.ids[::3], ("raw", "stain")), (some(cells).ids, ("stain",))]
-    assert_is_as_fresh(grown, cells, request, tmp_path / "fresh")
+    grown = extract(few, request, into=tmp_path / "store")
+    assert passes == [(few.ids[::3], ("raw", "stain")), (some(few).ids, ("stain",))]
+    assert_is_as_fresh(grown, fresh(few, request))
 
 
-def test_hand_made_features_that_are_defined_otherwise_by_now_are_made_again(cells, passes, tmp_path, monkeypatch):
+def test_hand_made_features_that_are_defined_otherwise_by_now_are_made_again(few, passes, tmp_path, monkeypatch):
     request = Extraction(handcrafted=("raw", "stain"))
-    extract(cells, request, into=tmp_path / "store")
+    extract(few, request, into=tmp_path / "store")
     passes.clear()
     monkeypatch.setitem(HANDCRAFTED, "stain", replace(HANDCRAFTED["stain"], revision=99))
-    grown = extract(cells, request, into=tmp_path / "store")
-    assert passes == [(cells.ids, ("stain",))]
-    assert_is_as_fresh(grown, cells, request, tmp_path / "fresh")
+    grown = extract(few, request, into=tmp_path / "store")
+    assert passes == [(few.ids, ("stain",))]
+    assert_is_as_fresh(grown, extract(few, request, into=tmp_path / "fresh"))
 
 
-def test_a_store_grows_by_the_engine_it_was_begun_with(store, cells, tmp_path):
+def test_a_store_grows_by_the_engine_it_was_begun_with(store, cells, fresh):
     """Whatever `auto` would choose on this machine by now."""
     request = small(engine="auto", precision="auto")
     grown = extract(cells, request, into=store)
     assert (grown.recipe["engine"]["name"], grown.recipe["engine"]["precision"]) == ("tensorflow", "float32")
-    assert_is_fresh_but_for_rounding(grown, cells, small(), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(cells, small()))
 
 
 def test_parity_follows_the_taps_of_an_engine(cells, tmp_path):
@@ -203,14 +223,14 @@ def test_a_budget_holds_for_the_store_as_it_will_be(store, cells):
     assert content(store) == before
 
 
-def test_what_is_removed_costs_no_pass(store, cells, passes, tmp_path):
+def test_what_is_removed_costs_no_pass(store, cells, passes, fresh):
     fewer = some(cells).take(range(3, 20))
     grown = extract(fewer, small(taps=TAPS[1:2]), into=store)
     assert passes == []
-    assert_is_fresh_but_for_rounding(grown, fewer, small(taps=TAPS[1:2]), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(fewer, small(taps=TAPS[1:2])))
 
 
-def test_renamed_moved_and_relabelled_pictures_keep_their_features(made, store, cell_folder, passes, tmp_path):
+def test_renamed_moved_and_relabelled_pictures_keep_their_features(made, store, cell_folder, passes, tmp_path, fresh):
     folder = tmp_path / "cells"
     for id in FeatureStore(made).rows.ids:
         label, name = id.split("/")
@@ -220,19 +240,17 @@ def test_renamed_moved_and_relabelled_pictures_keep_their_features(made, store, 
     grown = extract(table, small(taps=TAPS[:2]), into=store)
     assert passes == []
     assert grown.rows.ids == table.ids
-    assert_is_as_fresh(grown, table, small(taps=TAPS[:2]), tmp_path / "fresh")
+    assert_is_as_fresh(grown, fresh(table, small(taps=TAPS[:2])))
 
 
-def test_whatever_is_asked_for_next_it_is_as_if_it_had_been_asked_for_first(store, cells, tmp_path):
+def test_whatever_is_asked_for_next_it_is_as_if_it_had_been_asked_for_first(store, cells, fresh):
     generator = np.random.default_rng(0)
     for number in range(3):
         rows = generator.permutation(36)[: generator.integers(8, 37)]
         rows = np.sort(rows) if number % 2 else rows
         taps = tuple(np.array(TAPS)[generator.permutation(3)[: generator.integers(1, 4)]].tolist())
         table, request = cells.take(rows), small(taps=taps)
-        assert_is_fresh_but_for_rounding(
-            extract(table, request, into=store), table, request, tmp_path / f"fresh-{number}"
-        )
+        assert_is_fresh_but_for_rounding(extract(table, request, into=store), fresh(table, request))
 
 
 def test_a_plan_says_what_is_kept_and_writes_nothing(store, cells):
@@ -271,13 +289,13 @@ def test_another_data_set_does_not_take_the_place_of_a_store(store, cells):
     assert content(store) == before
 
 
-def test_a_store_that_was_hardly_begun_grows_too(cells, tmp_path):
+def test_a_store_that_was_hardly_begun_grows_too(cells, tmp_path, fresh):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forward, "image_batches", interrupted)
         with pytest.raises(KeyboardInterrupt):
             extract(some(cells), small(), into=tmp_path / "store")
     grown = extract(cells, small(taps=TAPS[:1]), into=tmp_path / "store")
-    assert_is_fresh_but_for_rounding(grown, cells, small(taps=TAPS[:1]), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(cells, small(taps=TAPS[:1])))
 
 
 def without_times(plan):
@@ -290,7 +308,7 @@ def interrupted(*arguments, **options):
 
 @pytest.mark.parametrize("where", ["images", "taps", "store"])
 def test_a_growth_that_was_stopped_goes_on_and_the_old_store_is_whole_meanwhile(
-    store, cells, tmp_path, monkeypatch, passes, where
+    store, cells, monkeypatch, passes, where, fresh
 ):
     before, append = content(store), StoreWriter.append
 
@@ -310,7 +328,7 @@ def test_a_growth_that_was_stopped_goes_on_and_the_old_store_is_whole_meanwhile(
     assert FeatureStore(store).complete
     grown = extract(cells, small(), into=store)
     assert len(passes) - done == {"images": 2, "taps": 1, "store": 0}[where]
-    assert_is_fresh_but_for_rounding(grown, cells, small(), tmp_path / "fresh")
+    assert_is_fresh_but_for_rounding(grown, fresh(cells, small()))
 
 
 def test_what_was_begun_for_a_request_that_nobody_makes_is_removed(store, cells):
@@ -336,7 +354,7 @@ def test_readers_of_the_old_store_keep_it_until_they_open_again(store, cells):
     assert list(store.glob(".old-*")) == []
 
 
-def test_rows_that_failed_are_tried_again_when_a_store_grows(cells, cell_folder, tmp_path):
+def test_rows_that_failed_are_tried_again_when_a_store_grows(cells, cell_folder, tmp_path, fresh):
     folder = shutil.copytree(cell_folder, tmp_path / "cells")
     table = read_folder(folder)
     whole = (folder / table.ids[1]).read_bytes()
@@ -346,7 +364,7 @@ def test_rows_that_failed_are_tried_again_when_a_store_grows(cells, cell_folder,
     broken.close()
     (folder / table.ids[1]).write_bytes(whole)
     grown = extract(table.take(range(30)), small(), into=tmp_path / "store")
-    assert_is_as_fresh(grown, table.take(range(30)), small(), tmp_path / "fresh")
+    assert_is_as_fresh(grown, fresh(table.take(range(30)), small()))
 
 
 def test_rows_that_fail_while_a_store_grows_are_named(store, cells, cell_folder, tmp_path):

@@ -128,6 +128,7 @@ def test_the_most_probable_class_is_predicted_and_ties_go_to_the_first():
     assert answers.hits.tolist() == [True, False, True]
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_intervals_of_random_labels_cover_chance():
     covered = []
     for seed in range(40):

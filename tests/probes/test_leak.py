@@ -58,6 +58,7 @@ def test_without_shared_groups_there_is_nothing_to_measure():
     assert leak_tax_json(found)["tax"] is None
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_the_interval_holds_the_mean_tax_of_many_data_sets():
     draws = [copies(seed, noise=0.5, signal=1.5) for seed in range(16)]
     found = [

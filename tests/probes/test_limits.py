@@ -175,14 +175,19 @@ def test_answers_do_not_depend_on_the_limit_and_are_not_made_again_for_another(m
     store = make_store(widths=(6, 200))
     rows = store.rows
     split = split_rows(rows.ids, rows.labels, rows.class_names, rows.groups, folds=3)
-    space = Space(probes=("logistic", "knn"), scalers=("minmax",), reductions=("none", "pca:0.8"))
+    grids = {"logistic": {"C": [0.1, 1.0]}, "knn": {"neighbors": [3, 9]}}
+    space = Space(
+        probes=("logistic", "knn"), scalers=("minmax",), reductions=("none", "pca:0.8"), grids=grids, inner_folds=2
+    )
     # Enough for one matrix and a narrow block at a time: other passes, other blocks.
     little = 8 * 120 * (120 + 4 * 64)
-    sweeps = [probe_layers(store, split, space=space, memory=memory) for memory in (little, MEMORY)]
+    sweeps = [
+        probe_layers(store, split, space=space, memory=little, checkpoints=tmp_path / "kept"),
+        probe_layers(store, split, space=space, memory=MEMORY),
+    ]
     for one, other in zip(*(sweep.candidates for sweep in sweeps), strict=True):
         assert (one.reading, one.parameters) == (other.reading, other.parameters)
         np.testing.assert_allclose(one.predictions.probabilities, other.predictions.probabilities, atol=1e-7)
-    probe_layers(store, split, space=space, memory=little, checkpoints=tmp_path / "kept")
     monkeypatch.setattr("tfcells.probes.sweep.answer_fold", lambda *_, **__: pytest.fail("it reads"))
     probe_layers(store, split, space=space, checkpoints=tmp_path / "kept")
 

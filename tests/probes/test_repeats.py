@@ -143,6 +143,7 @@ def chosen(generator, rows, *, worth, ease=None, luck=0.0):
     return select(answers, rows, SPACE)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     ("worth", "luck"),
     [([0.85, 0.5], 0.0), ([0.8] * 4, 0.0), ([0.8, 0.5], 0.06)],

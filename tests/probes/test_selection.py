@@ -140,6 +140,7 @@ def chosen_and_picked(labels, groups, signals, space, *, seed):
     return select(answers, rows, space), max(judged, key=lambda entry: entry[1].value)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_of_many_ways_to_read_noise_the_picked_one_beats_chance_and_the_nested_choice_does_not():
     """Intervals and all, for rows alone and in threes; benchmarks/selection.py says how often."""
     grids = {"knn": {"neighbors": [15]}, "tree": {"min_samples_leaf": [15]}}

@@ -100,6 +100,7 @@ def test_a_cue_that_is_the_same_everywhere_is_exactly_chance():
     assert constant.p_value == 1
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("grouping", ["alone", "copies", "slides"])
 def test_cues_without_knowledge_are_left_alone(grouping):
     warned = []
@@ -174,6 +175,7 @@ def test_shares_keep_within_their_bounds():
     assert explained_share(some, some, labels, alone, seed=0).value == pytest.approx(1)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_the_share_covers_the_truth():
     held = []
     for seed in range(25):

@@ -67,6 +67,7 @@ def test_models_that_answered_alike_are_ties_and_widen_nothing():
     assert again.tests[1].difference == once.tests[1].difference
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_of_equal_models_one_is_called_worse_in_about_five_studies_of_a_hundred():
     """A best that was picked on these rows is lucky: not to count the picking calls one worse three times as often."""
     false, by_holm = 0, 0
@@ -80,6 +81,7 @@ def test_of_equal_models_one_is_called_worse_in_about_five_studies_of_a_hundred(
     assert by_holm > false
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_few_groups_of_unequal_size_do_not_make_it_bolder():
     """A sign flip of few groups has lighter tails than what is drawn for all pairs."""
     false = 0

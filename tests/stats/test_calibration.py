@@ -76,6 +76,7 @@ def test_the_interval_starts_at_zero_unless_the_test_finds_something(seed, too_s
     assert calibration_error(confidence, hits, number, seed=0, resamples=200) == found
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_what_chance_shows_is_not_called_miscalibration_and_what_is_there_is_found():
     draws = 40
     calm = [calibration_error(*rows(seed), seed=seed, resamples=200) for seed in range(draws)]

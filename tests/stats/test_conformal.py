@@ -83,6 +83,7 @@ def test_a_class_has_its_own_threshold_from_its_own_rows():
     assert calibrate(probabilities[few], true[few], groups[few], per_class=True).thresholds[2] == np.inf
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("randomised", [False, True])
 @pytest.mark.parametrize("groups", [99, 33])
 def test_sets_cover_as_promised(groups, randomised):
@@ -98,6 +99,7 @@ def test_sets_cover_as_promised(groups, randomised):
         assert np.mean(held) <= 0.8 + 1 / 100 + 2 * error
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_rare_class_is_covered_only_if_each_class_is_promised():
     together, apart = [], []
     for seed in range(60):

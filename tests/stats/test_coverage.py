@@ -13,6 +13,8 @@ DRAWS = 160
 SLACK = 3 * np.sqrt(0.95 * 0.05 / DRAWS)
 """Three Monte Carlo standard errors of a coverage of 95 %."""
 
+pytestmark = pytest.mark.usefixtures("unchecked_shapes")  # thousands of calls of what other files test one by one
+
 
 def verdicts(means, *, groups, correlation, generator):
     """Whether rows are right: with the correlation's square root as probability by a verdict of the group."""

@@ -78,6 +78,7 @@ def test_the_ends_are_those_of_a_search_over_all_curves(seed):
     assert high - low <= np.hypot(max(most) - min(least), 2 * shared) + 0.03
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("shared", [0.0, 0.01])
 def test_extrapolations_hold_the_truth_as_often_as_they_say(shared):
     held = []

@@ -298,6 +298,7 @@ def test_one_group_of_unequal_classes_decides_nothing():
     assert numbers(test) == (1.0, -1.0, 1.0, 1.0)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("traded", [0.0, 0.1])
 def test_equal_balanced_accuracies_are_called_unequal_in_5_percent_at_most(grouped, traded):

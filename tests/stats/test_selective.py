@@ -73,6 +73,7 @@ def test_statements_promise_no_more_than_was_shown():
     assert unreached.statement.startswith("No confidence threshold was shown to keep an accuracy of 99.5%: the best")
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize("groups", [400, 80])
 def test_the_promise_fails_in_at_most_one_of_twenty_draws(groups):
     everyone, hits, _ = rows(99, count=200_000, groups=200_000)

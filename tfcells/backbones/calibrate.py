@@ -30,13 +30,15 @@ def randomise(model: keras.Model, *, seed: int) -> None:
 
 def calibrate_batch_norm(model: keras.Model, preprocessing: Preprocessing, *, seed: int) -> None:
     """Set every batch norm's moving statistics to those of one batch of patterned pictures."""
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        return
     size = model.input_shape[1]
     pictures = patterned_pictures(_CALIBRATION_IMAGES, size=size, seed=seed).astype(np.float32)
     if preprocessing.channel_order == "bgr":
         pictures = pictures[..., ::-1]
     scale, offset = (np.array(values, dtype=np.float32) for values in (preprocessing.scale, preprocessing.offset))
     inputs = pictures * scale + offset
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     # Dropout would make the statistics depend on TensorFlow's own random numbers.
     drops = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
     momenta, rates = [norm.momentum for norm in norms], [drop.rate for drop in drops]

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from sklearn.kernel_approximation import Nystroem
 from sklearn.preprocessing import QuantileTransformer
+from threadpoolctl import threadpool_limits
 
 from tfcells.arrays import Float64, Int64
+from tfcells.probes.catalog import THREADS
 from tfcells.probes.crossval import SweepRows
 
 KINDS: Final = 32
@@ -34,6 +36,7 @@ _FAINT: Final = 0.2  # of the penalty: what is fainter would say less than a six
 Columns = Float64[np.ndarray, "images columns"]
 Learning = Float64[np.ndarray, "learning columns"]
 Tested = Float64[np.ndarray, "tested columns"]
+Maps = tuple[Bool[np.ndarray, " images"], Float32[np.ndarray, "images axes"], Float32[np.ndarray, "axes tested"]]
 Space = tuple[Float64[np.ndarray, "learning axes"], Float64[np.ndarray, "tested axes"]]
 
 
@@ -51,18 +54,9 @@ class CueReader:
 
     def __init__(self, values: Columns, rows: SweepRows) -> None:
         self.classes = rows.classes
-        self.maps = []
-        for fold in rows.fold_numbers:
-            tested = rows.folds == fold
-            (learning, asked), penalty = _space(values, ~tested, seed=rows.seed)
-            mean = learning.mean(axis=0)
-            learning, asked = learning - mean, asked - mean
-            strengths, turn = np.linalg.eigh(learning.T @ learning)
-            turn = turn[:, strengths > _FAINT * penalty] / np.sqrt(strengths[strengths > _FAINT * penalty] + penalty)
-            # Rows of zeros where rows are tested: sums over all rows are then sums over the training rows.
-            basis = np.zeros((len(values), turn.shape[1]), dtype=np.float32)
-            basis[~tested] = learning @ turn
-            self.maps.append((tested, basis, (asked @ turn).T.astype(np.float32)))
+        # Threads wait for each other on matrices of some hundred columns: ten times as long on a busy machine.
+        with threadpool_limits(THREADS):
+            self.maps = [_maps(values, rows.folds == fold, seed=rows.seed) for fold in rows.fold_numbers]
 
     def predict(self, labels: Int64[np.ndarray, "draws images"]) -> Int64[np.ndarray, "draws images"]:
         """Out-of-fold classes for each set of labels, every class taken for as likely as any other."""
@@ -76,6 +70,19 @@ class CueReader:
             scores[seen == 0] = -np.inf  # a class that was never seen is never said
             predicted[:, tested] = scores.reshape(len(labels), self.classes, -1).argmax(axis=1)
         return predicted
+
+
+def _maps(values: Columns, tested: Bool[np.ndarray, " images"], *, seed: int) -> Maps:
+    """Of one fold: which rows are tested, the training rows by axes, and the tested ones."""
+    (learning, asked), penalty = _space(values, ~tested, seed=seed)
+    mean = learning.mean(axis=0)
+    learning, asked = learning - mean, asked - mean
+    strengths, turn = np.linalg.eigh(learning.T @ learning)
+    turn = turn[:, strengths > _FAINT * penalty] / np.sqrt(strengths[strengths > _FAINT * penalty] + penalty)
+    # Rows of zeros where rows are tested: sums over all rows are then sums over the training rows.
+    basis = np.zeros((len(values), turn.shape[1]), dtype=np.float32)
+    basis[~tested] = learning @ turn
+    return tested, basis, (asked @ turn).T.astype(np.float32)
 
 
 def _space(values: Columns, learning: Bool[np.ndarray, " images"], *, seed: int) -> tuple[Space, float]:

@@ -9,7 +9,7 @@ from scipy import special
 from tfcells.arrays import Float64, Groups, HitsOfModels, Labels
 from tfcells.errors import RequestError
 from tfcells.stats.clusters import LEVEL, normal_quantile
-from tfcells.stats.paired import EQUAL, PairedTest, paired_balanced_difference
+from tfcells.stats.paired import EQUAL, PairedTest, balanced_pair, paired_balanced_difference
 
 DRAWS: Final = 9999
 
@@ -81,12 +81,12 @@ def against_best(
     needed = max(float(np.quantile(maxima, LEVEL, method="higher")), normal_quantile())
     apart = _by_group(hits, labels, groups, centred=False)
     for number in others:
-        p_value = paired_balanced_difference(hits[best], hits[number], labels, groups).p_value
-        deviate = -float(special.ndtri(p_value / 2))
+        pair = balanced_pair(hits[best], hits[number], labels, groups)
+        deviate = -float(special.ndtri(pair.p_value / 2))
         reached = min(deviate, _self_normalised(apart[best] - apart[number]))
         z = needed * (deviate / reached) if reached > 0 else needed
-        found[number] = paired_balanced_difference(hits[best], hits[number], labels, groups, z=z)
-        adjusted[number] = max(p_value, (int((maxima >= reached - EQUAL).sum()) + 1) / (len(maxima) + 1))
+        found[number] = pair.at(z)
+        adjusted[number] = max(pair.p_value, (int((maxima >= reached - EQUAL).sum()) + 1) / (len(maxima) + 1))
     return AgainstBest(best=best, tests=tuple(found), p_adjusted=tuple(adjusted))
 
 
@@ -132,5 +132,9 @@ def _maxima(influence: Float64[np.ndarray, "models groups"], draws: int, seed: i
     for first in range(0, draws, step):
         signs = generator.integers(0, 2, size=(min(step, draws - first), count), dtype=np.int8) * 2.0 - 1.0
         sums = signs @ influence.T
-        found.append(((sums[:, :, None] - sums[:, None, :]) * per_error).max(axis=(1, 2)))
+        largest = np.zeros(len(sums))
+        for number in range(models - 1):  # each pair once
+            apart = np.abs(sums[:, number, None] - sums[:, number + 1 :]) * per_error[number, number + 1 :]
+            np.maximum(largest, apart.max(axis=1), out=largest)
+        found.append(largest)
     return np.concatenate(found)

@@ -53,6 +53,31 @@ class PairedTest:
     undecided: bool = False
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two models on the same rows: all that a test of theirs says, for an interval at any quantile.
+
+    Attributes:
+        wins: Effective number of rows that only the first has right.
+        losses: Effective number of rows that only the second has right.
+        rows: Effective number of all rows.
+        value: First minus second.
+        p_value: Two-sided.
+        method: The test's name.
+    """
+
+    wins: float
+    losses: float
+    rows: float
+    value: float
+    p_value: float
+    method: str
+
+    def at(self, z: float | None) -> PairedTest:
+        """The test, with the interval at a normal quantile; 1.96 if None."""
+        return PairedTest(_tango(self.wins, self.losses, self.rows, value=self.value, z=z), self.p_value, self.method)
+
+
 def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups, *, z: float | None = None) -> PairedTest:
     """Compare two models' accuracy on the same rows.
 
@@ -76,15 +101,7 @@ def paired_difference(hits_a: Hits, hits_b: Hits, groups: Groups, *, z: float | 
     Raises:
         RequestError: If there is no row.
     """
-    _refuse_no_rows(hits_a)
-    sizes, wins, losses = count_by_group(groups, hits_a & ~hits_b, hits_b & ~hits_a)
-    share = _effective_share(sizes, wins, losses)
-    won, lost = float(wins.sum()), float(losses.sum())
-    difference = _tango(won * share, lost * share, len(hits_a) * share, value=(won - lost) / len(hits_a), z=z)
-    if (sizes == 1).all():
-        return PairedTest(difference, _mcnemar(int(won), int(lost)), "exact McNemar test")
-    p_value = max(_sign_flip(wins - losses), _score_test(won * share, lost * share))
-    return PairedTest(difference, p_value, "sign-flip and score test over groups")
+    return _pair(hits_a, hits_b, groups).at(z)
 
 
 def paired_balanced_difference(
@@ -115,6 +132,11 @@ def paired_balanced_difference(
     Raises:
         RequestError: If there is no row, or one without a label.
     """
+    return balanced_pair(hits_a, hits_b, labels, groups).at(z)
+
+
+def balanced_pair(hits_a: Hits, hits_b: Hits, labels: Labels, groups: Groups) -> Pair:
+    """What `paired_balanced_difference` computes before it needs to know the quantile: nearly all of its work."""
     _refuse_no_rows(hits_a)
     if labels.min() < 0:
         raise RequestError(
@@ -123,14 +145,14 @@ def paired_balanced_difference(
         )
     rows = np.unique(labels, return_counts=True)[1]
     if (rows == rows[0]).all():
-        return paired_difference(hits_a, hits_b, groups, z=z)
+        return _pair(hits_a, hits_b, groups)
     sizes = _count(np.ones_like(hits_a), labels, groups)
     wins, losses = _count(hits_a & ~hits_b, labels, groups), _count(hits_b & ~hits_a, labels, groups)
     won, lost = float((wins.sum(axis=0) / rows).mean()), float((losses.sum(axis=0) / rows).mean())
     effective = _rows_like_these(sizes, wins, losses) * _weighted_share(sizes, wins, losses)
-    difference = _tango(won * effective, lost * effective, effective, value=won - lost, z=z)
     p_value = max(_weighted_sign_flip(wins - losses, rows), _score_test(won * effective, lost * effective))
-    return PairedTest(difference, p_value, "sign-flip and score test, classes weighted alike")
+    method = "sign-flip and score test, classes weighted alike"
+    return Pair(won * effective, lost * effective, effective, won - lost, p_value, method)
 
 
 def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_train: int, n_test: int) -> PairedTest:
@@ -167,6 +189,20 @@ def corrected_resampled_t(differences: Float64[np.ndarray, " splits"], *, n_trai
     half = error * quantile_of_t(splits - 1)
     p_value = 2 * float(special.stdtr(splits - 1, -abs(mean) / error))
     return PairedTest(Interval(mean, mean - half, mean + half), p_value, method)
+
+
+def _pair(hits_a: Hits, hits_b: Hits, groups: Groups) -> Pair:
+    """Two models' accuracies, see `paired_difference`."""
+    _refuse_no_rows(hits_a)
+    sizes, wins, losses = count_by_group(groups, hits_a & ~hits_b, hits_b & ~hits_a)
+    share = _effective_share(sizes, wins, losses)
+    won, lost = float(wins.sum()), float(losses.sum())
+    if (sizes == 1).all():
+        p_value, method = _mcnemar(int(won), int(lost)), "exact McNemar test"
+    else:
+        p_value = max(_sign_flip(wins - losses), _score_test(won * share, lost * share))
+        method = "sign-flip and score test over groups"
+    return Pair(won * share, lost * share, len(hits_a) * share, (won - lost) / len(hits_a), p_value, method)
 
 
 def _refuse_no_rows(hits: Hits) -> None:
@@ -330,8 +366,8 @@ def _tango_upper(wins: float, losses: float, rows: float, z: float) -> float:
         a = 2 * rows
         b = -wins - losses + (2 * rows - wins + losses) * middle
         c = -losses * middle * (1 - middle)
-        chance_of_loss = (np.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
-        deviation = np.sqrt(max(rows * (2 * chance_of_loss + middle * (1 - middle)), 0.0))
+        chance_of_loss = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+        deviation = math.sqrt(max(rows * (2 * chance_of_loss + middle * (1 - middle)), 0.0))
         if wins - losses - rows * middle >= -z * deviation:
             low = middle
         else:
