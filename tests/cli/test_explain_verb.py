@@ -11,6 +11,7 @@ from PIL import Image
 
 from tfcells.cli.main import main
 from tfcells.errors import DamageError, RequestError
+from tfcells.explain.methods import METHODS as KNOWN
 from tfcells.steps.finished import open_run
 
 CONFIG = """
@@ -72,6 +73,12 @@ def test_one_image_is_explained_with_its_mask(
     assert "http" not in page.replace("http-equiv", "") and page.count("data:image/jpeg") == 4
     with Image.open(out / "explain.png") as sheet:
         assert sheet.width > 400
+    report = (study / "report.html").read_text()
+    section = report[report.index('<h2 id="explained">') : report.index('<h2 id="map">')]
+    assert section.count("data:image/jpeg") == 4 and id in section
+    assert section.count("deletion 0.") == len(METHODS)
+    for name, summary in facts["methods"].items():
+        assert (f"{KNOWN[name].title} is untrustworthy here" in section) == (summary["verdict"] == "untrustworthy")
 
 
 @pytest.mark.slow

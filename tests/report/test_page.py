@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from jinja2 import UndefinedError
 
-from tfcells.report.page import percent, points, probability, verdict, warnings, write_report
+from tfcells.report.page import verdict, warnings, write_report
+from tfcells.report.words import percent, points, probability
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = '<script>alert("1")</script>\'& $\\frac$ {{ 7*7 }}'

@@ -503,7 +503,7 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
         lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
     if results["comparison"] is not None:
         lines += _comparison_lines(results["comparison"])
-    return [*map(visible, lines), f"results: {out / 'finetune.json'}"]
+    return [visible(line) for line in [*lines, f"report:  {out / 'report.html'}"]]
 
 
 def _comparison_lines(comparison: Mapping[str, Any]) -> list[str]:
