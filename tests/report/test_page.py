@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 
 import pytest
 from jinja2 import UndefinedError
+from test_explanations_page import EXPLANATIONS
 
+from tfcells.report.explanations import add_explanations
 from tfcells.report.page import verdict, warnings, write_report
 from tfcells.report.words import percent, points, probability
 
@@ -354,3 +356,16 @@ def test_numbers_are_written_for_people():
     assert percent({"value": 0.9164, "low": 0.9, "high": 1.0}) == "91.6\u00a0% (90.0\u00a0to\u00a0100.0)"
     assert points({"value": -0.0125, "low": -0.03, "high": 0.004}) == "-1.2 (-3.0\u00a0to\u00a0+0.4)"
     assert [probability(value) for value in (1.0, 0.0512, 0.001, 0.00099)] == ["1.000", "0.051", "0.001", "< 0.001"]
+
+
+def test_explanations_stay_in_a_page_of_the_same_results_alone(write, results, tmp_path):
+    empty = write(results)
+    assert 'id="explained"' not in empty
+    assert add_explanations(tmp_path / "report.html", EXPLANATIONS, results)
+    explained = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(explained)
+    assert not page.wrong and not page.open
+    assert "exact map is untrustworthy here" in page.text
+    assert write(results) == explained
+    results["store"]["digest"] = "5" * 64
+    assert "Explanations of an earlier state of this study stood here" in write(results)

@@ -64,7 +64,7 @@ def verdict(results: Mapping[str, Any]) -> str:
     )
     comparison = results["comparison"]
     if comparison is None:
-        return text + "It was compared with nothing: `--compare true` says what frozen features would have given."
+        return text + "It was not compared with frozen features; that is asked for by compare: true."
     gain, frozen = comparison["gain"]["accuracy"], comparison["frozen"]
     return text + (
         f"Frozen features read by {frozen['probe']} reach {percent(frozen['accuracy'])} on the same images: "
@@ -163,7 +163,7 @@ def phase_words(phase: Mapping[str, Any], *, backbone: bool) -> str:
         steps.append(f"gradients of {phase['accumulate']} batches averaged")
     after = "falling to zero along a cosine" if phase["schedule"] == "cosine" else "constant"
     rising = f"rising over {phase['warmup']:g} epochs, then {after}" if phase["warmup"] else after
-    epochs = f"{phase['epochs']} epoch{'s' if phase['epochs'] > 1 else ''} at most"
+    epochs = f"{phase['epochs']} epochs at most" if phase["epochs"] > 1 else "1 epoch"
     return f"{epochs}: {trained} ({rates}; {rising}). {'; '.join(steps)}."
 
 

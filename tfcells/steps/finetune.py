@@ -49,7 +49,8 @@ class Finetuned:
 
     Attributes:
         out: Its folder: `report.html`, `finetune.json`, `predictions.csv`, `curve.csv`, `curve.png`, `split.csv`, the
-            weights, `checkpoints/`, `tensorboard/`, `projector/`; with several folds the latter lie in `fold-0/` and so on.
+            weights, `checkpoints/`, `tensorboard/`, `projector/`; with several folds what is of one training lies in
+            `fold-0/` and so on.
         results: What `finetune.json` holds.
     """
 

@@ -137,19 +137,22 @@ def _prepared(
         plain=lambda: held[0].plain(),
     )
     network = build(precision).network
-    held.append(
-        TableExamples(
-            table=taught.table,
-            all_labels=taught.labels,
-            teaching=fold.training,
-            looked_at=fold.watched,
-            settings=settings,
-            size=network.size,
-            kernel=network.kernel,
-            seed=config.seed,
-        )
-    )
+    held.append(examples_of(config, taught, fold, network))
     return build, held[0], network
+
+
+def examples_of(config: FinetuneConfig, taught: Taught, fold: TaughtFold, network: Network) -> TableExamples:
+    """The pictures of a fold as a network wants them."""
+    return TableExamples(
+        table=taught.table,
+        all_labels=taught.labels,
+        teaching=fold.training,
+        looked_at=fold.watched,
+        settings=config.settings,
+        size=network.size,
+        kernel=network.kernel,
+        seed=config.seed,
+    )
 
 
 def _show_augmentation(
