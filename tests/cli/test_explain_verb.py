@@ -74,7 +74,7 @@ def test_one_image_is_explained_with_its_mask(
     with Image.open(out / "explain.png") as sheet:
         assert sheet.width > 400
     report = (study / "report.html").read_text()
-    section = report[report.index('<h2 id="explained">') : report.index('<h2 id="map">')]
+    section = report[report.index("<h2>What it looked at</h2>") : report.index('<h2 id="map">')]
     assert section.count("data:image/jpeg") == 4 and id in section
     assert section.count("deletion 0.") == len(METHODS)
     for name, summary in facts["methods"].items():

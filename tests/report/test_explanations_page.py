@@ -109,7 +109,7 @@ def test_a_report_gets_explanations_and_later_ones_take_their_place(report):
     assert add_explanations(report, EXPLANATIONS, RESULTS)
     first = report.read_text()
     assert first.startswith("<p>before</p>") and first.endswith("<p>after</p>") and len(first) > len(empty)
-    assert first.count('id="explained"') == 1 and first.count("(untrustworthy)") == 1
+    assert first.count("<h2>What it looked at</h2>") == 1 and first.count("(untrustworthy)") == 1
     assert "<script>" not in first and "a/&lt;script&gt;.png" in first
     renamed = replace(EXPLANATIONS, titles={**TITLES, "exact": "another map <!-- explained end -->"})
     assert add_explanations(report, renamed, RESULTS)

@@ -360,7 +360,7 @@ def test_numbers_are_written_for_people():
 
 def test_explanations_stay_in_a_page_of_the_same_results_alone(write, results, tmp_path):
     empty = write(results)
-    assert 'id="explained"' not in empty
+    assert "<h2>What it looked at</h2>" not in empty
     assert add_explanations(tmp_path / "report.html", EXPLANATIONS, results)
     explained = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(explained)
