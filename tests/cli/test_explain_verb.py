@@ -24,7 +24,7 @@ METHODS = {"exact", "gradcam", "occlusion"}
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory, cell_folder: Path) -> Path:
-    """A finished study of drawn cells; not to be changed."""
+    """A finished study of drawn cells; not to be changed, but for the explanations that its report is given."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(CONFIG.format(root=cell_folder))
     assert main(["run", str(folder / "study.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0

@@ -203,7 +203,7 @@ def test_the_report_escapes_names_and_loads_nothing(finished, tmp_path):
     text = json.dumps(finished.results).replace("lymphocyte", json.dumps(hostile)[1:-1])
     write_training_report(tmp_path / "report.html", json.loads(text), misses=[], sheets=[])
     page = (tmp_path / "report.html").read_text()
-    assert "<script" not in page and "&lt;script&gt;alert(&#39;1&#39;)" in page and "49" not in page[:500]
+    assert "<script" not in page and "&lt;script&gt;alert(&#39;1&#39;)" in page and "{{ 7*7 }}" in page
     for path in (tmp_path / "report.html", finished.out / "report.html"):
         text = path.read_text()
         targets = re.findall(r"""(?:src|href|action)\s*=\s*["']([^"']*)""", text)
