@@ -197,15 +197,16 @@ def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
     }
 
 
-def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
+def _figures(results: Mapping[str, Any]) -> dict[str, Markup | None]:
     confusion = results["confusion"]
-    figures = {"confusion": plot_confusion(confusion["counts"], confusion["classes"], title="Asked rows")}
-    if len(results["data"]["classes"]) <= _MOST_NAMED:
-        figures["classes"] = plot_class_counts(results["data"]["classes"], results["data"]["left_out"])
+    counts = results["data"]["classes"]
     drifts = {fold["fold"]: fold["drift"]["cka"] for fold in results["folds"] if fold["drift"] is not None}
-    if drifts:
-        figures["drift"] = plot_drift(drifts)
-    return {name: svg(figure) for name, figure in figures.items()}
+    figures = {
+        "confusion": plot_confusion(confusion["counts"], confusion["classes"], title="Asked rows"),
+        "classes": plot_class_counts(counts, results["data"]["left_out"]) if len(counts) <= _MOST_NAMED else None,
+        "drift": plot_drift(drifts) if drifts else None,
+    }
+    return {name: None if figure is None else svg(figure) for name, figure in figures.items()}
 
 
 def _curve(fold: Mapping[str, Any]) -> Markup:
