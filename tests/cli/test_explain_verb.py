@@ -11,6 +11,7 @@ from PIL import Image
 
 from tfcells.cli.main import main
 from tfcells.errors import DamageError, RequestError
+from tfcells.explain.methods import METHODS as KNOWN
 from tfcells.steps.finished import open_run
 
 CONFIG = """
@@ -23,7 +24,7 @@ METHODS = {"exact", "gradcam", "occlusion"}
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory, cell_folder: Path) -> Path:
-    """A finished study of drawn cells; not to be changed."""
+    """A finished study of drawn cells; not to be changed, but for the explanations that its report is given."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(CONFIG.format(root=cell_folder))
     assert main(["run", str(folder / "study.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
@@ -72,6 +73,12 @@ def test_one_image_is_explained_with_its_mask(
     assert "http" not in page.replace("http-equiv", "") and page.count("data:image/jpeg") == 4
     with Image.open(out / "explain.png") as sheet:
         assert sheet.width > 400
+    report = (study / "report.html").read_text()
+    section = report[report.index("<h2>What it looked at</h2>") : report.index('<h2 id="map">')]
+    assert section.count("data:image/jpeg") == 4 and id in section
+    assert section.count("deletion 0.") == len(METHODS)
+    for name, summary in facts["methods"].items():
+        assert (f"{KNOWN[name].title} is untrustworthy here" in section) == (summary["verdict"] == "untrustworthy")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from skimage.color import colorconv, deltaE_ciede2000, rgb2lab
 
 from tfcells.errors import RequestError
-from tfcells.finetune.augment import LONGEST, augment, picture_seed, preset_digest
+from tfcells.finetune.augment import LONGEST, augment, picture_seed
 from tfcells.finetune.cell_transforms import STAINS, FocusJitter, Turn, stained
 from tfcells.images.resize import resize_image
 
@@ -192,13 +192,6 @@ def test_seeds_of_pictures_depend_on_every_part_and_on_where_parts_end():
     assert len(set(seeds)) == len(parts)
     assert seeds[0] == picture_seed("0", 1, "a")  # what it is read from may be text
     assert all(0 <= seed < 2**64 for seed in seeds)
-
-
-def test_the_digest_of_the_preset_belongs_to_a_size():
-    assert preset_digest(32) != preset_digest(48)
-    found = preset_digest(32)
-    preset_digest.cache_clear()
-    assert preset_digest(32) == found
 
 
 def test_augmenting_asks_no_network_and_loads_no_tensorflow():

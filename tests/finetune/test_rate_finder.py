@@ -18,14 +18,14 @@ def tiny_row(monkeypatch):
 
 
 def batches(count):
-    return [drawn_batch(12, seed=seed) for seed in range(count)]
+    return [(*drawn_batch(12, seed=seed), np.ones(12, np.float32)) for seed in range(count)]
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_rates_grow_by_one_factor_and_the_network_is_left_as_it_was(precision):
     network = tiny_network(precision=precision)
     before = values(network.model.variables)
-    found = find_rate(network, batches(12), loss=LOSS, phase=phase("all"), batch_norm="trained", highest=1e-2)
+    found = find_rate(network, batches(14), steps=12, loss=LOSS, phase=phase("all"), batch_norm="trained", highest=1e-2)
     assert same(values(network.model.variables), before)
     assert len(found.rates) == len(found.losses) == 12
     np.testing.assert_allclose(found.rates, np.geomspace(1e-7, 1e-2, 12), rtol=1e-3)
@@ -35,15 +35,15 @@ def test_rates_grow_by_one_factor_and_the_network_is_left_as_it_was(precision):
 def test_the_first_loss_is_that_of_the_network_as_it_came():
     network = tiny_network(dropout=0.0)
     network.body.get_layer("block_2_drop").rate = 0.0
-    pixels, labels = batches(1)[0]
-    found = find_rate(network, batches(10), loss=LOSS, phase=phase("head"), highest=1e-3)
+    pixels, labels, _ = batches(1)[0]
+    found = find_rate(network, batches(10), steps=10, loss=LOSS, phase=phase("head"), highest=1e-3)
     assert found.losses[0] == pytest.approx(float(LOSS(labels, network.model(pixels))), rel=1e-4)
 
 
 def test_it_stops_where_the_loss_diverges_and_suggests_a_rate_well_below():
     network = tiny_network(dropout=0.0)
     asked = phase("all", optimiser="sgd", clip_norm=0.0, body_rate=1e-3, head_rate=1e-3)
-    found = find_rate(network, batches(40), loss=LOSS, phase=asked, lowest=1e-6, highest=1e6)
+    found = find_rate(network, batches(40), steps=40, loss=LOSS, phase=asked, lowest=1e-6, highest=1e6)
     assert len(found.rates) < 40
     assert found.suggested < found.rates[-1] / 10
 
@@ -57,11 +57,11 @@ def test_it_stops_where_the_loss_diverges_and_suggests_a_rate_well_below():
 )
 def test_too_little_to_test_is_refused(count, rates, message):
     with pytest.raises(RequestError, match=message):
-        find_rate(tiny_network(), batches(count), loss=LOSS, phase=phase("all"), **rates)
+        find_rate(tiny_network(), batches(count), steps=count, loss=LOSS, phase=phase("all"), **rates)
 
 
 def test_a_loss_that_is_no_number_from_the_start_is_refused():
     network = tiny_network()
     network.model.get_layer("head_logits").bias.assign([np.nan] * 3)
     with pytest.raises(RequestError, match="The loss of the first batch is no number"):
-        find_rate(network, batches(10), loss=LOSS, phase=phase("all"))
+        find_rate(network, batches(10), steps=10, loss=LOSS, phase=phase("all"))

@@ -1,8 +1,9 @@
 import copy
+from dataclasses import replace
 
 import pytest
 
-from tfcells.report.explanations import write_explanations
+from tfcells.report.explanations import Explanations, add_explanations, kept_explanations, write_explanations
 from tfcells.report.words import mean_words
 
 MEAN = {"value": 0.42, "low": 0.3, "high": 0.55}
@@ -47,11 +48,30 @@ FACTS = {
 }
 TITLES = {"exact": "exact map", "ig": "integrated gradients"}
 PICTURES = {"a/<script>.png": {"picture": "data:image/jpeg;base64,AA", "exact": "data:image/jpeg;base64,BB"}}
+EXPLANATIONS = Explanations(facts=FACTS, pictures=PICTURES, titles=TITLES)
+RESULTS = {
+    "store": {"digest": "1" * 64},
+    "split": {"digest": "2" * 64},
+    "best": {"taps": ["late"], "scaler": "none", "reduction": "none", "probe": "ridge", "parameters": [{"alpha": 1.0}]},
+}
+OTHERS = [
+    {**RESULTS, "store": {"digest": "3" * 64}},
+    {**RESULTS, "split": {"digest": "3" * 64}},
+    {**RESULTS, "best": {**RESULTS["best"], "parameters": [{"alpha": 2.0}]}},
+]
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A report as a study leaves it, with the place for explanations."""
+    path = tmp_path / "report.html"
+    path.write_text(f"<p>before</p>{kept_explanations(path, RESULTS)}<p>after</p>")
+    return path
 
 
 @pytest.fixture
 def page(tmp_path) -> str:
-    write_explanations(tmp_path / "page.html", FACTS, pictures=PICTURES, titles=TITLES)
+    write_explanations(tmp_path / "page.html", EXPLANATIONS)
     return (tmp_path / "page.html").read_text()
 
 
@@ -75,10 +95,45 @@ def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
     assert "inside the cell</th>" not in page
     facts = copy.deepcopy(FACTS)
     facts["methods"]["exact"]["mass_inside"] = {"map": MEAN, "centred_disc": MEAN}
-    write_explanations(tmp_path / "other.html", facts, pictures=PICTURES, titles=TITLES)
+    write_explanations(tmp_path / "other.html", replace(EXPLANATIONS, facts=facts))
     assert "inside the cell</th>" in (tmp_path / "other.html").read_text()
 
 
 def test_a_mean_has_its_interval_where_there_is_one():
     assert mean_words(MEAN) == "0.42 (0.30\u00a0to\u00a00.55)"
     assert mean_words(ALONE) == "0.42"
+
+
+def test_a_report_gets_explanations_and_later_ones_take_their_place(report):
+    empty = report.read_text()
+    assert add_explanations(report, EXPLANATIONS, RESULTS)
+    first = report.read_text()
+    assert first.startswith("<p>before</p>") and first.endswith("<p>after</p>") and len(first) > len(empty)
+    assert first.count("<h2>What it looked at</h2>") == 1 and first.count("(untrustworthy)") == 1
+    assert "<script>" not in first and "a/&lt;script&gt;.png" in first
+    renamed = replace(EXPLANATIONS, titles={**TITLES, "exact": "another map <!-- explained end -->"})
+    assert add_explanations(report, renamed, RESULTS)
+    assert add_explanations(report, EXPLANATIONS, RESULTS)
+    assert report.read_text() == first
+
+
+def test_a_report_made_anew_keeps_explanations_of_the_same_results_alone(report):
+    add_explanations(report, EXPLANATIONS, RESULTS)
+    text = report.read_text()
+    assert str(kept_explanations(report, RESULTS)) in text
+    assert "exact map is untrustworthy here" in kept_explanations(report, copy.deepcopy(RESULTS))
+    for other in OTHERS:
+        kept = kept_explanations(report, other)
+        assert "exact map" not in kept and "Explanations of an earlier state of this study stood here" in kept
+        report.write_text(f"<p>anew</p>{kept}")
+        assert "stood here" not in kept_explanations(report, other)  # said once
+        assert add_explanations(report, EXPLANATIONS, other)
+        assert str(kept_explanations(report, other)) in report.read_text()
+        report.write_text(text)
+
+
+def test_a_report_without_a_place_for_explanations_is_left_as_it_is(tmp_path):
+    assert not add_explanations(tmp_path / "none.html", EXPLANATIONS, RESULTS)
+    (tmp_path / "old.html").write_text("<p>old</p>")
+    assert not add_explanations(tmp_path / "old.html", EXPLANATIONS, RESULTS)
+    assert (tmp_path / "old.html").read_text() == "<p>old</p>"

@@ -5,9 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 from jinja2 import UndefinedError
+from test_explanations_page import EXPLANATIONS
 
 from tfcells.backbones.weights import SEARCH_VARIABLE, find_weights
-from tfcells.report.page import percent, points, probability, verdict, warnings, write_report
+from tfcells.report.explanations import add_explanations
+from tfcells.report.page import verdict, warnings, write_report
+from tfcells.report.words import percent, points, probability
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 HOSTILE = '<script>alert("1")</script>\'& $\\frac$ {{ 7*7 }}'
@@ -361,3 +364,16 @@ def test_the_model_card_of_shipped_weights_is_named(write, results, monkeypatch)
     monkeypatch.delenv(SEARCH_VARIABLE, raising=False)
     results["backbone"]["sha256"] = find_weights("mobilenet_v2", "cells").sha256
     assert "<td>mobilenet_v2_cells.md, which ships with tfcells" in write(results)
+
+
+def test_explanations_stay_in_a_page_of_the_same_results_alone(write, results, tmp_path):
+    empty = write(results)
+    assert "<h2>What it looked at</h2>" not in empty
+    assert add_explanations(tmp_path / "report.html", EXPLANATIONS, results)
+    explained = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(explained)
+    assert not page.wrong and not page.open
+    assert "exact map is untrustworthy here" in page.text
+    assert write(results) == explained
+    results["store"]["digest"] = "5" * 64
+    assert "Explanations of an earlier state of this study stood here" in write(results)

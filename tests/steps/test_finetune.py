@@ -1,10 +1,14 @@
 """A whole fine-tuning of a small network on drawn cells: its files, its numbers, and going on after a stop."""
 
 import csv
+import html
 import json
+import re
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,11 +17,14 @@ import pytest
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.cli.main import main
-from tfcells.config import parse_finetune_config
+from tfcells.config import parse_finetune_config, read_finetune_config
 from tfcells.errors import RequestError, StaleStoreError
 from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
+from tfcells.report.training_page import write_training_report
+from tfcells.report.words import percent, points
 from tfcells.steps.finetune import run_finetune
+from tfcells.steps.rates import find_rates
 
 ROW = Backbone(
     "small",
@@ -89,6 +96,7 @@ def test_every_file_that_is_promised_is_there(finished):
     assert names >= {
         "config.json",
         "finetune.json",
+        "report.html",
         "predictions.csv",
         "curve.csv",
         "curve.png",
@@ -159,6 +167,51 @@ def test_the_frozen_backbone_is_compared_on_the_same_rows(finished):
     assert comparison["minutes"]["fine_tuned"] == finished.results["minutes"]
 
 
+def test_the_report_tells_all_that_a_reader_must_know(finished):
+    results, page = finished.results, html.unescape((finished.out / "report.html").read_text())
+    (fold,) = results["folds"]
+    for metric in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert percent(results[metric]) in page
+    assert f"{results['asked']['images']} images in {results['asked']['groups']} groups were asked, once" in page
+    assert f"phase {fold['best']['phase']}, epoch {fold['best']['epoch']} (loss {fold['best']['value']:.4g})" in page
+    for row in fold["curve"]:
+        assert f"{row['loss']:.4f}" in page and f"{row['training_loss']:.4f}" in page
+    for row in results["per_class"]:
+        assert f"<td>{row['class']}</td>" in page
+    for name, test in results["comparison"]["gain"].items():
+        assert points(test["difference"]) in page and percent(results["comparison"]["frozen"][name]) in page
+    for tap, alike in fold["drift"]["cka"].items():
+        assert f"{tap}</td>" in page and f"{alike:.3f}" in page
+    for digest in (fold["weights"]["sha256"], fold["network"]["sha256"], results["split"]["digest"]):
+        assert digest in page
+    for words in ("the head alone", "batch norm", "float32 asked for", "no fallback", "cross-entropy", "keras"):
+        assert words in page
+    assert f"--weights {finished.out / fold['weights']['file']} --size 32" in page
+    assert f"tfcells finetune {finished.out / 'config.json'}" in page
+    assert page.count("<svg") == 4  # curve, confusion, drift, classes
+    assert page.count("data:image/jpeg") == sum(map(sum, results["confusion"]["counts"])) - sum(
+        row[place] for place, row in enumerate(results["confusion"]["counts"])
+    )
+
+
+def test_the_configuration_in_the_folder_makes_the_same_training_again(finished, cell_folder, weights):
+    assert read_finetune_config(finished.out / "config.json") == config_of(cell_folder, weights, compare=True)
+
+
+def test_the_report_escapes_names_and_loads_nothing(finished, tmp_path):
+    hostile = "<script>alert('1')</script> & $x^2$ {{ 7*7 }}\t"
+    text = json.dumps(finished.results).replace("lymphocyte", json.dumps(hostile)[1:-1])
+    write_training_report(tmp_path / "report.html", json.loads(text), misses=[], sheets=[])
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(&#39;1&#39;)" in page and "{{ 7*7 }}" in page
+    for path in (tmp_path / "report.html", finished.out / "report.html"):
+        text = path.read_text()
+        targets = re.findall(r"""(?:src|href|action)\s*=\s*["']([^"']*)""", text)
+        assert targets and all(target.startswith(("#", "data:")) for target in targets)
+        assert not re.search(r"<(?:script|link|iframe|object)\b|@import|url\((?!#)", text)
+        assert "default-src 'none'" in text
+
+
 def test_the_projector_shows_the_epochs(finished):
     text = (finished.out / "projector" / "projector_config.pbtxt").read_text()
     for name in ("epoch-0001", "epoch-0002", "epoch-0003"):
@@ -217,7 +270,7 @@ def test_a_folder_of_something_else_and_a_comparison_with_nothing_are_refused_at
 
 
 def test_the_command_line_trains_folds_without_choosing_and_says_what_came_of_it(
-    cell_folder, weights, finished, tmp_path, capsys
+    cell_folder, weights, finished, tmp_path, capsys, monkeypatch
 ):
     config = tmp_path / "small.yaml"
     config.write_text(
@@ -239,6 +292,54 @@ def test_the_command_line_trains_folds_without_choosing_and_says_what_came_of_it
     assert (out / "fold-0" / "contact_sheet.png").is_file()
     with (out / "predictions.csv").open(newline="") as file:
         assert {row["fold"] for row in csv.DictReader(file)} == {"0", "1"}
+    page = html.unescape((out / "report.html").read_text())
+    assert "<h3>Fold 0</h3>" in page and "<h3>Fold 1</h3>" in page and "Every epoch of fold 1" in page
+    assert page.count('class="tall"') == 1 and "They chose nothing: the last epoch's weights were kept." in page
+    # The lines that say how to use a whole network's weights do what they say.
+    (lines,) = [block for block in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL) if "load_weights" in block]
+    monkeypatch.chdir(out / "fold-0")
+    made: dict[str, Any] = {}
+    exec(lines, made)
+    assert made["network"].model.output_shape == (None, 3)
     assert main([*words, "--phases.1.head_rate", "0.02", "--quiet"]) == 2
     assert "phases.1.head_rate is 0.01 in the store, 0.02 was asked for" in capsys.readouterr().err
     assert Path(out / "finetune.json").is_file()
+
+
+def test_rates_are_found_from_the_command_line_and_nothing_is_trained(
+    cell_folder, weights, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=12))
+    config = tmp_path / "small.yaml"
+    config.write_text(json.dumps(config_of(cell_folder, weights).as_json()))
+    told = []
+    for name in ("one", "two"):
+        out = tmp_path / name
+        assert main(["finetune", str(config), "--find-rate", "--out", str(out), "--quiet"]) == 0
+        assert {path.name for path in out.iterdir()} == {"rate_finder.json", "rate_finder.png"}
+        told.append((out / "rate_finder.json").read_text())
+        said = capsys.readouterr().out
+    assert told[0] == told[1]
+    head, both = json.loads(told[0])["phases"]
+    assert set(head["suggested"]["settings"]) == {"head_rate"}
+    assert set(both["suggested"]["settings"]) == {"body_rate", "head_rate"}
+    assert both["asked"]["settings"] == {"body_rate": 1e-4, "head_rate": 1e-3}
+    kept = both["suggested"]["settings"]
+    assert kept["head_rate"] / kept["body_rate"] == pytest.approx(10)
+    assert kept["head_rate"] == pytest.approx(both["suggested"]["fastest"])
+    assert len(both["rates"]) == len(both["losses"]) <= 12 and json.loads(told[0])["batches"] == 12
+    # What is printed can be given back.
+    (line,) = [line for line in said.splitlines() if line.startswith("phase 2")]
+    words = line.split(": ", 1)[1].split()
+    overrides = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
+    changed = read_finetune_config(config, overrides)
+    assert changed.phases[1].head_rate == pytest.approx(kept["head_rate"], rel=0.05)
+
+
+def test_rates_are_not_tested_beside_something_else(finished, cell_folder, weights, tmp_path, capsys):
+    with pytest.raises(RequestError, match="holds something other than a test of rates"):
+        find_rates(config_of(cell_folder, weights), out=finished.out)
+    config = tmp_path / "small.yaml"
+    config.write_text(json.dumps(config_of(cell_folder, weights).as_json()))
+    assert main(["finetune", str(config), "--find-rate", "--against", str(finished.out), "--quiet"]) == 2
+    assert "--find-rate and --against given" in capsys.readouterr().err

@@ -95,6 +95,12 @@ def _finetune(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("config", metavar="CONFIG", help="a YAML file, e.g. configs/finetune_pbc_mobilenet_v2.yaml")
     verb.add_argument("--out", metavar="DIR", help="default: runs/<config>")
     verb.add_argument("--against", metavar="DIR", help="a store or a study with frozen features to compare with")
+    verb.add_argument(
+        "--find-rate",
+        action="store_true",
+        help="train nothing: test which learning rates suit each phase, 100 batches each, and write rate_finder.json "
+        "and rate_finder.png with suggestions; default --out: runs/<config>-rates",
+    )
     verb.epilog = (
         "Any field of the config can be given as --section.field VALUE, e.g. --images.root DIR --phases.1.epochs 3 "
         "--compare true. What was stopped goes on by the same command."

@@ -20,6 +20,7 @@ from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
 
 if TYPE_CHECKING:
+    from tfcells.config import FinetuneConfig
     from tfcells.features.plan import Plan
     from tfcells.features.request import Extraction
     from tfcells.features.store import FeatureStore
@@ -68,6 +69,8 @@ def finetune(options: Options, overrides: Overrides) -> int:
     if options.against:
         overrides = {**overrides, "against": options.against}
     config = read_finetune_config(path, overrides)
+    if options.find_rate:
+        return _find_rate(config, options)
     from tfcells.steps.finetune import run_finetune
 
     out = Path(options.out) if options.out else Path("runs") / path.stem
@@ -81,6 +84,25 @@ def finetune(options: Options, overrides: Overrides) -> int:
     else:
         print("\n".join(_finetune_lines(results, out)))
     return finetuned.exit_code
+
+
+def _find_rate(config: "FinetuneConfig", options: Options) -> int:
+    """`tfcells finetune CONFIG --find-rate`."""
+    if config.against is not None:
+        raise RequestError("--find-rate and --against given. Rates are tested on nothing else; leave --against out.")
+    from tfcells.steps.rates import FACTS, PICTURE, find_rates
+
+    out = Path(options.out) if options.out else Path("runs") / f"{Path(options.config).stem}-rates"
+    facts = find_rates(config, out=out, progress=progress_bars(quiet=options.quiet))
+    if options.json:
+        print_json(facts)
+        return 0
+    for phase in facts["phases"]:
+        found = phase["suggested"]["settings"]
+        words = " ".join(f"--phases.{phase['phase']}.{name} {rate:.1e}" for name, rate in found.items())
+        print(visible(f"phase {phase['phase']} ({phase['train']}): {words}"))
+    print(visible(f"loss by rate: {out / PICTURE}; {out / FACTS}"))
+    return 0
 
 
 def audit(options: Options, _: Overrides) -> int:
@@ -503,7 +525,7 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
         lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
     if results["comparison"] is not None:
         lines += _comparison_lines(results["comparison"])
-    return [*map(visible, lines), f"results: {out / 'finetune.json'}"]
+    return [visible(line) for line in [*lines, f"report:  {out / 'report.html'}"]]
 
 
 def _comparison_lines(comparison: Mapping[str, Any]) -> list[str]:

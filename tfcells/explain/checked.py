@@ -1,6 +1,6 @@
 """Maps of one method over some images with everything that was checked of them, and the verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -22,10 +22,12 @@ from tfcells.explain.faithfulness import (
 )
 from tfcells.explain.methods import METHODS
 from tfcells.explain.randomised import LARGEST_MEDIAN, NETWORKS, rank_correlations
-from tfcells.stats.intervals import Interval
 
 TRUSTWORTHY: Final = "trustworthy"
 UNTRUSTWORTHY: Final = "untrustworthy"
+
+_Mean = dict[str, float | None]
+_OverImages = Callable[[np.ndarray], _Mean]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,44 +199,15 @@ def _three(checked: Checked, kind: str, image: int) -> dict[str, float]:
 
 def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
     """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them."""
-
-    def over_images(values: np.ndarray) -> dict[str, float | None]:
-        return _interval(mean_interval(values, checked.groups, seed=seed), values)
-
-    maps, mine, random, disc = checked.maps, checked.curves, checked.random, checked.disc
-    fidelity = {
-        kind: {
-            "map": over_images(getattr(mine, kind)),
-            "random_order": over_images(getattr(random, kind)),
-            "centred_disc": over_images(getattr(disc, kind)),
-            "map_minus_random_order": over_images(getattr(mine, kind) - getattr(random, kind)),
-            "map_minus_centred_disc": over_images(getattr(mine, kind) - getattr(disc, kind)),
-        }
-        for kind in ("deletion", "insertion")
-    }
+    over_images = partial(_over_images, groups=checked.groups, seed=seed)
+    fidelity = {kind: _fidelity(checked, kind, over_images) for kind in ("deletion", "insertion")}
     median = float(np.median(np.abs(checked.correlations)))
-    mass = None
-    if checked.inside is not None and checked.disc_inside is not None and checked.area is not None:
-        mass = {
-            "map": over_images(checked.inside),
-            "centred_disc": over_images(checked.disc_inside),
-            "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
-            "whole_picture": over_images(checked.area),
-        }
-    complete = None
-    if maps.completeness is not None:
-        whole = maps.completeness
-        complete = {
-            "largest_error": float(whole.error.max()),
-            "largest_relative_error": float((whole.error / np.maximum(np.abs(whole.claimed), 1.0)).max()),
-            "reached": int(whole.reached.sum()),
-            "images": len(whole.error),
-        }
+    complete = _completeness(checked.maps.completeness)
     reasons = verdict_reasons(median=median, fidelity=fidelity, complete=complete)
     return {
-        "method": maps.method,
-        "images": len(maps.heat),
-        "grid": list(maps.heat.shape[1:]),
+        "method": checked.maps.method,
+        "images": len(checked.maps.heat),
+        "grid": list(checked.maps.heat.shape[1:]),
         "completeness": complete,
         **fidelity,
         "randomisation": {
@@ -242,9 +215,45 @@ def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
             "allowed": LARGEST_MEDIAN,
             "networks": len(checked.correlations),
         },
-        "mass_inside": mass,
+        "mass_inside": _mass(checked, over_images),
         "verdict": UNTRUSTWORTHY if reasons else TRUSTWORTHY,
         "reasons": reasons,
+    }
+
+
+def _fidelity(checked: Checked, kind: str, over_images: _OverImages) -> dict[str, Any]:
+    """`deletion` or `insertion`: of the maps, of what they are held against, and the differences."""
+    mine, random, disc = (getattr(curves, kind) for curves in (checked.curves, checked.random, checked.disc))
+    return {
+        "map": over_images(mine),
+        "random_order": over_images(random),
+        "centred_disc": over_images(disc),
+        "map_minus_random_order": over_images(mine - random),
+        "map_minus_centred_disc": over_images(mine - disc),
+    }
+
+
+def _mass(checked: Checked, over_images: _OverImages) -> dict[str, Any] | None:
+    """Shares of mass inside the cell; None without masks."""
+    if checked.inside is None or checked.disc_inside is None or checked.area is None:
+        return None
+    return {
+        "map": over_images(checked.inside),
+        "centred_disc": over_images(checked.disc_inside),
+        "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
+        "whole_picture": over_images(checked.area),
+    }
+
+
+def _completeness(whole: Completeness | None) -> dict[str, Any] | None:
+    """How nearly maps add up; None of a method whose maps need not."""
+    if whole is None:
+        return None
+    return {
+        "largest_error": float(whole.error.max()),
+        "largest_relative_error": float((whole.error / np.maximum(np.abs(whole.claimed), 1.0)).max()),
+        "reached": int(whole.reached.sum()),
+        "images": len(whole.error),
     }
 
 
@@ -279,7 +288,8 @@ def verdict_reasons(*, median: float, fidelity: Mapping[str, Any], complete: Map
     return found
 
 
-def _interval(found: Interval | None, values: np.ndarray) -> dict[str, float | None]:
+def _over_images(values: np.ndarray, *, groups: Groups, seed: int) -> _Mean:
+    found = mean_interval(values, groups, seed=seed)
     if found is None:
         return {"value": float(values.mean()), "low": None, "high": None}
     return {"value": found.value, "low": found.low, "high": found.high}

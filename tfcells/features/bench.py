@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -19,6 +18,7 @@ from tfcells.features.engines.contract import ENGINES, PRECISIONS, threads
 from tfcells.features.engines.machine import Machine, prefer_onednn, this_machine
 from tfcells.features.engines.table import candidates, obstacles
 from tfcells.features.handcrafted import colour_statistics
+from tfcells.features.peak_memory import peak_memory
 from tfcells.features.request import Extraction
 from tfcells.images.batches import PictureBatch, image_batches
 from tfcells.images.remote import RemoteSource
@@ -122,7 +122,7 @@ def measure_engine(
         "overlap": round(both * (1 / decode + 1 / network), 3),
         "parity": {key: dict(vars(entry)) for key, entry in parity.items()},
         "accepted": all(entry.accepted for entry in parity.values()),
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
     }
 
 
@@ -156,11 +156,3 @@ def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return 1024 * int(line.split()[1])
-    raise RequestError("This system does not say how much memory a process has used; Linux does.")

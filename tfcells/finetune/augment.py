@@ -21,7 +21,7 @@ import hashlib
 import os
 import random
 from collections import deque
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,6 @@ from tfcells.errors import RequestError
 LONGEST: Final = 5 / 4
 """A longer picture, by its longer side over its shorter, is not turned."""
 
-_SAMPLES: Final = 16
 _BLUR_AT_224: Final = 0.8  # pixels; what is out of focus is so by a share of the cell, not of the pixels
 
 
@@ -73,21 +72,6 @@ def picture_seed(*parts: int | str) -> int:
     """A seed of 64 bits from what names a variant, such as the training's seed, the epoch and the picture's id."""
     digest = hashlib.sha256("\x1f".join(str(part) for part in parts).encode("utf-8", "surrogateescape"))
     return int.from_bytes(digest.digest()[:8], "big")
-
-
-@lru_cache(maxsize=8)
-def preset_digest(size: int) -> str:
-    """What decides the bits of augmented pictures beside their seeds, by SHA-256 of some: for digests of caches.
-
-    Args:
-        size: Side of the pictures in pixels.
-    """
-    picture = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    digest = hashlib.sha256()
-    for seed in range(_SAMPLES):
-        for aspect in (1.0, 2 * LONGEST):
-            digest.update(augment(picture, seed=seed, aspect=aspect).data)
-    return digest.hexdigest()
 
 
 @cache

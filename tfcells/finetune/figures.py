@@ -1,13 +1,11 @@
-"""A training as pictures: its curve, what was taken for what, some answers. Drawing only."""
+"""An epoch as pictures: what was taken for what, some answers. Drawing only."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tfcells.arrays import Confusion, Labels, Pictures, Probabilities
 from tfcells.names import drawn
@@ -15,34 +13,8 @@ from tfcells.names import drawn
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BLUE, _ORANGE, _GREEN, _GREY, _RED = "#0072B2", "#E69F00", "#009E73", "#9AA0A6", "#D55E00"
+_RED = "#D55E00"
 _ACROSS = 6
-
-
-def plot_curve(curve: Sequence[Mapping[str, Any]], *, title: str, looked_at: str) -> Figure:
-    """Loss and shares by epoch, phases marked.
-
-    Args:
-        curve: One row per epoch, as training returns them.
-        title: Of the figure.
-        looked_at: What the rows are called that were looked at after every epoch, e.g. `validation`.
-    """
-    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = np.arange(1, len(curve) + 1)
-    left.plot(epochs, [row["training_loss"] for row in curve], color=_ORANGE, label="training", marker=".")
-    left.plot(epochs, [row["loss"] for row in curve], color=_BLUE, label=drawn(looked_at), marker=".")
-    left.set(title="loss", xlabel="epoch", ylim=(0, None))
-    for name, colour in (("accuracy", _BLUE), ("balanced_accuracy", _GREEN), ("weighted_f1", _ORANGE)):
-        right.plot(epochs, [row[name] for row in curve], color=colour, label=name.replace("_", " "), marker=".")
-    right.set(title=f"{drawn(looked_at)} rows", xlabel="epoch", ylim=(None, 1.0))
-    for area in (left, right):
-        _mark_phases(area, curve)
-        area.xaxis.set_major_locator(MaxNLocator(integer=True))
-        area.spines[["top", "right"]].set_visible(False)
-        area.legend(frameon=False)
-    figure.suptitle(drawn(title))
-    return figure
 
 
 def plot_confusion(counts: Confusion, class_names: Sequence[str]) -> Figure:
@@ -88,9 +60,3 @@ def pixels_of(figure: Figure) -> np.ndarray:
     canvas.draw()  # type: ignore[no-untyped-call]
     rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     return rgba[..., :3].copy()
-
-
-def _mark_phases(area: "Axes", curve: Sequence[Mapping[str, Any]]) -> None:
-    for number, (before, row) in enumerate(pairwise(curve), 1):
-        if before["phase"] != row["phase"]:
-            area.axvline(number + 0.5, color=_GREY, linewidth=0.8, linestyle="--")

@@ -1,7 +1,8 @@
 """The learning-rate range test: a short training at rates that grow, to see between which ones the loss falls."""
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,31 +30,35 @@ class RateTest:
         rates: Learning rates that were tried, of the fastest layers of the phase.
         losses: Loss of the batch at each, before its update; smoothed, see `find_rate`.
         suggested: A tenth of the rate at which the loss was lowest.
+        asked: What the phase sets for the same layers.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
     suggested: float
+    asked: float
 
 
 def find_rate(
     network: Network,
-    batches: Sequence[tuple[Any, Any]],
+    batches: Iterable[tuple[Any, Any, Any]],
     *,
+    steps: int,
     loss: keras.losses.Loss,
     phase: PhaseSettings,
     batch_norm: str = "frozen",
     lowest: float = 1e-7,
     highest: float = 1.0,
 ) -> RateTest:
-    """Train on each batch once, at rates from `lowest` to `highest` (Smith 2017, arXiv:1506.01186).
+    """Train on one batch after another, at rates from `lowest` to `highest` (Smith 2017, arXiv:1506.01186).
 
     Losses are smoothed by an exponential mean without its bias to zero; the test ends early where they are four times
     the lowest, or no number. The network is left as it was, its `trainable` flags as the phase sets them.
 
     Args:
         network: To be trained.
-        batches: Pixels and labels, 10 batches or more, from the training rows alone.
+        batches: Pixels, labels and weights, from the training rows alone.
+        steps: How many of the batches; 10 or more, and there must be as many.
         loss: Of labels and logits.
         phase: What learns and by which optimiser; the ratio of its rates is kept, the rates themselves are not used.
         batch_norm: Policy.
@@ -62,42 +67,47 @@ def find_rate(
     Raises:
         RequestError: If there are fewer than 10 batches, or the loss is no number from the start.
     """
-    if len(batches) < _FEWEST:
-        raise RequestError(f"{len(batches)} batches to find a rate with. Expected {_FEWEST} or more.")
+    if steps < _FEWEST:
+        raise RequestError(f"{steps} batches to find a rate with. Expected {_FEWEST} or more.")
     if not 0 < lowest < highest:
         raise RequestError(f"Rates from {lowest:g} to {highest:g}. Expected two above 0, the lowest first.")
     kept = [variable.numpy() for variable in network.model.variables]
     learners = start_phase(network, phase, batch_norm=batch_norm)
-    growth = keras.optimizers.schedules.ExponentialDecay(lowest, len(batches) - 1, highest / lowest)
+    growth = keras.optimizers.schedules.ExponentialDecay(lowest, steps - 1, highest / lowest)
     optimiser = assemble_optimiser(phase, learners, growth, precision=network.precision)
     try:
-        losses = _losses(network, batches, loss=loss, optimiser=optimiser)
+        losses = _losses(network, itertools.islice(batches, steps), loss=loss, optimiser=optimiser)
     finally:
         for variable, value in zip(network.model.variables, kept, strict=True):
             variable.assign(value)
     if not losses:
         raise RequestError("The loss of the first batch is no number. Expected a finite loss to start from.")
     rates = tuple(float(growth(step)) for step in range(len(losses)))
-    return RateTest(rates=rates, losses=tuple(losses), suggested=_MARGIN * rates[int(np.argmin(losses))])
+    return RateTest(
+        rates=rates,
+        losses=tuple(losses),
+        suggested=_MARGIN * rates[int(np.argmin(losses))],
+        asked=max(learner.rate for learner in learners),
+    )
 
 
-def _losses(network: Network, batches: Sequence[tuple[Any, Any]], *, loss: Any, optimiser: Any) -> list[float]:
+def _losses(network: Network, batches: Iterable[tuple[Any, Any, Any]], *, loss: Any, optimiser: Any) -> list[float]:
     """Smoothed losses, up to where they diverge."""
     variables = network.model.trainable_variables
     optimiser.build(variables)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def step(pixels: Any, labels: Any) -> Any:
+    def step(pixels: Any, labels: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            value = loss(labels, network.model(pixels, training=True))
+            value = loss(labels, network.model(pixels, training=True), sample_weight=weights)
             scaled = optimiser.scale_loss(value)
         optimiser.apply(tape.gradient(scaled, variables), variables)
         return value
 
     losses: list[float] = []
     mean = 0.0
-    for number, (pixels, labels) in enumerate(batches, start=1):
-        mean = _MEMORY * mean + (1 - _MEMORY) * float(step(pixels, labels))
+    for number, batch in enumerate(batches, start=1):
+        mean = _MEMORY * mean + (1 - _MEMORY) * float(step(*batch))
         smoothed = mean / (1 - _MEMORY**number)
         if not math.isfinite(smoothed) or smoothed > _DIVERGED * min([smoothed, *losses]):
             break

@@ -1,18 +1,13 @@
 """The report: `results.json`, figures and pictures as one HTML file that loads nothing."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
-from PIL import Image
 
 from tfcells.backbones.weights import model_card
-from tfcells.names import visible
+from tfcells.report.explanations import kept_explanations
 from tfcells.report.figures import (
     plot_abstention,
     plot_candidates,
@@ -23,7 +18,8 @@ from tfcells.report.figures import (
     plot_roc,
     plot_thresholds,
 )
-from tfcells.report.words import UNDECIDED, read_by, title_of
+from tfcells.report.rendering import page_environment, png_uri, reduced_uri, svg
+from tfcells.report.words import UNDECIDED, percent, points, title_of
 
 _MOSAIC_WIDTH: Final = 1800
 _SHOWN_QUARANTINE: Final = 50
@@ -57,30 +53,15 @@ def write_report(
     """Write the page.
 
     Args:
-        path: The HTML file.
+        path: The HTML file. Explanations in the one that was there are kept if they are of the same results.
         results: What `results.json` holds; no number comes from elsewhere.
         hits: The surest right answers.
         misses: The surest wrong ones.
         doubted: Data URIs of rows of the review list, by id; rows without a picture are not shown.
         maps: Folder with `<method>/map.png` and `<method>/mosaic.png`.
     """
-    environment = Environment(
-        loader=PackageLoader("tfcells.report", "."),
-        autoescape=True,  # ids and class names come from whoever named the files
-        finalize=_shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": percent,
-        "bare_percent": lambda share: f"{100 * share:.1f}\u00a0%",
-        "points": points,
-        "probability": probability,
-        "count": "{:,}".format,
-        "read_by": read_by,
-        "handcrafted_words": handcrafted_words,
-    }
+    environment = page_environment()
+    environment.filters["handcrafted_words"] = handcrafted_words
     text = environment.get_template("page.html.j2").render(
         results=results,
         card=model_card(results["backbone"]["sha256"]),
@@ -94,6 +75,7 @@ def write_report(
         misses=misses,
         doubted=doubted,
         shown_quarantine=_SHOWN_QUARANTINE,
+        explained=kept_explanations(path, results),
     )
     path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
 
@@ -197,26 +179,6 @@ def _trust_warnings(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def percent(number: Mapping[str, float | int]) -> str:
-    """A share with its interval, `91.6 % (90.3 to 92.8)`; in a narrow column it breaks before the interval alone."""
-    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f}\u00a0to\u00a0{100 * number['high']:.1f})"
-
-
-def points(number: Mapping[str, float]) -> str:
-    """A difference of shares in percentage points, with sign and interval; breaks as `percent` does."""
-    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f}\u00a0to\u00a0{100 * number['high']:+.1f})"
-
-
-def probability(value: float) -> str:
-    """A p-value a person can read."""
-    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
-
-
-def _shown(value: object) -> object:
-    """What a page shows of a value: of texts the visible characters, drawn figures (`Markup`) as they are."""
-    return visible(value) if type(value) is str else value
-
-
 def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
     confusion = results["confusion"]
     figures = {
@@ -234,32 +196,11 @@ def _figures(results: Mapping[str, Any]) -> dict[str, Markup]:
     figures["thresholds"] = plot_thresholds(told["auc"]["classes"])
     if results["learning_curve"] is not None:
         figures["learning"] = plot_learning(results["learning_curve"])
-    return {name: _svg(figure) for name, figure in figures.items()}
-
-
-def _svg(figure: Figure) -> Markup:
-    """Inline SVG: sharp at any zoom, and its text can be searched."""
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    # A fixed salt and no date: the same results give the same page, byte for byte.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tfcells", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 - matplotlib escapes the text it draws
+    return {name: svg(figure) for name, figure in figures.items()}
 
 
 def _map_pictures(folder: Path) -> dict[str, str]:
-    pictures = {"map": _data_uri((folder / "map.png").read_bytes(), "png")}
+    pictures = {"map": png_uri(folder / "map.png")}
     if (folder / "mosaic.png").is_file():
-        with Image.open(folder / "mosaic.png") as mosaic:
-            small = mosaic.convert("RGB")
-            small.thumbnail((_MOSAIC_WIDTH, _MOSAIC_WIDTH))
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=85)
-        pictures["mosaic"] = _data_uri(buffer.getvalue(), "jpeg")
+        pictures["mosaic"] = reduced_uri(folder / "mosaic.png", width=_MOSAIC_WIDTH)
     return pictures
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,4 +1,4 @@
-"""What the entries of `results.json` are called, in the report and on the terminal alike."""
+"""What entries of `results.json` are called, and how its numbers read, in reports and on the terminal alike."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -28,3 +28,18 @@ def mean_words(found: Mapping[str, float | None]) -> str:
     if found["low"] is None or found["high"] is None:
         return value
     return f"{value} ({found['low']:.2f}\u00a0to\u00a0{found['high']:.2f})"
+
+
+def percent(number: Mapping[str, float | int]) -> str:
+    """A share with its interval, `91.6 % (90.3 to 92.8)`; in a narrow column it breaks before the interval alone."""
+    return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f}\u00a0to\u00a0{100 * number['high']:.1f})"
+
+
+def points(number: Mapping[str, float]) -> str:
+    """A difference of shares in percentage points, with sign and interval; breaks as `percent` does."""
+    return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f}\u00a0to\u00a0{100 * number['high']:+.1f})"
+
+
+def probability(value: float) -> str:
+    """A p-value a person can read."""
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +22,19 @@ from tfcells.features.forward import open_checked
 from tfcells.images.resize import RESIZERS
 from tfcells.images.table import codes_of
 from tfcells.progress import Progress, silent
-from tfcells.report.explanations import write_explanations
+from tfcells.report.explanations import Explanations, add_explanations, write_explanations
 from tfcells.serving.probe_graph import stage_of
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.finished import FinishedRun, open_run
 from tfcells.steps.pictures import data_uri
 from tfcells.steps.subjects import Subject, mask_of, subjects_of
 
+_log = logging.getLogger(__name__)
+
 FACTS: Final = "explain.json"
 SHEET: Final = "explain.png"
 PAGE: Final = "explain.html"
+REPORT: Final = "report.html"
 FORMAT: Final = 1
 _LETTERS: Final = 34  # of an id, beside a picture of the sheet: its end, which tells it from others
 
@@ -78,7 +82,8 @@ def explain_run(
 
     Args:
         run: Output folder of a study.
-        out: Folder for `explain.json`, `explain.png` and `explain.html`.
+        out: Folder for `explain.json`, `explain.png` and `explain.html`; the study's `report.html` gets the same maps,
+            in the place of those of before.
         image: An id of the study, or a file.
         errors: How many errors.
         methods: Names in `METHODS`; `shap` for both of its.
@@ -108,8 +113,14 @@ def explain_run(
     facts = _facts(study, told, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     draw_sheet(_rows(told, facts), [METHODS[name].title for name in told.checked], out / SHEET)
-    write_explanations(out / PAGE, facts, pictures=_page_pictures(told), titles=_titles())
+    pages = Explanations(facts=facts, pictures=_page_pictures(told), titles=_titles())
+    write_explanations(out / PAGE, pages)
     (out / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    if not add_explanations(study.path / REPORT, pages, study.results):
+        _log.warning(
+            "%s is missing or of another version and gets no explanations: `tfcells run` makes it anew",
+            study.path / REPORT,
+        )
     return facts
 
 
@@ -131,52 +142,71 @@ def _explained(
 ) -> _Told:
     """Everything, probe by probe: each fold has its own."""
     backbone = _backbone(study)
-    size = backbone.size
-    order = sorted(range(len(subjects)), key=lambda place: (subjects[place].fold is None, subjects[place].fold or 0))
-    mine = [subjects[place] for place in order]
+    mine = sorted(subjects, key=lambda subject: (subject.fold is None, subject.fold or 0))
     resize = RESIZERS[backbone.row.kernel]
-    pictures = np.stack([resize(subject.pixels, height=size, width=size) for subject in mine])
-    masks = None if folder is None else np.stack([mask_of(subject, folder, size=size) for subject in mine])
+    pictures = np.stack([resize(subject.pixels, height=backbone.size, width=backbone.size) for subject in mine])
+    masks = None if folder is None else np.stack([mask_of(subject, folder, size=backbone.size) for subject in mine])
     groups = codes_of(subject.group for subject in mine)
-    parts: dict[str, list[Checked]] = {name: [] for name in names}
-    refused: dict[str, str] = {}
+    folds = list(dict.fromkeys(subject.fold for subject in mine))
+    methods = _Methods(names, folds=len(folds), progress=progress)
     asked: list[str] = []
     predicted: list[str] = []
     explained: Explained | None = None
-    folds = list(dict.fromkeys(subject.fold for subject in mine))
     for fold in folds:
         rows = [place for place, subject in enumerate(mine) if subject.fold == fold]
         explained = _probed(study, backbone, fold, explained)
         said = explained.predicted(pictures[rows])
         words = [_question(mine[row], answer, explained) for row, answer in zip(rows, said, strict=True)]
-        case = Case(
-            explained=explained,
-            pictures=pictures[rows],
-            contrasts=np.stack([explained.contrast(*names) for names in words]),
-            groups=groups[rows],
-            masks=None if masks is None else masks[rows],
-            seed=seed,
+        methods.check(
+            Case(
+                explained=explained,
+                pictures=pictures[rows],
+                contrasts=np.stack([explained.contrast(*names) for names in words]),
+                groups=groups[rows],
+                masks=None if masks is None else masks[rows],
+                seed=seed,
+            )
         )
         predicted += said
         asked += [" rather than ".join(names) for names in words]
-        disc = middle_curves(case)
-        for name in names:
-            if name in refused:
-                continue
-            try:
-                parts[name].append(check_method(case, name, disc=disc))
-            except RequestError as reason:
-                refused[name] = str(reason)
-            progress("explaining", names.index(name) + 1 + len(names) * folds.index(fold), len(names) * len(folds))
     return _Told(
         subjects=mine,
         pictures=pictures,
         asked=asked,
         predicted=predicted,
         masks=masks,
-        checked={name: joined(parts[name]) for name in names if name not in refused},
-        refused=refused,
+        checked=methods.checked(),
+        refused=methods.refused,
     )
+
+
+class _Methods:
+    """Maps and checks of each method, case by case; a method that refuses one is left out of all.
+
+    Args:
+        names: Of the methods.
+        folds: Cases to come.
+        progress: Told how far it is.
+    """
+
+    def __init__(self, names: Sequence[str], *, folds: int, progress: Progress) -> None:
+        self.refused: dict[str, str] = {}
+        self._parts: dict[str, list[Checked]] = {name: [] for name in names}
+        self._done, self._total, self._progress = 0, len(names) * folds, progress
+
+    def check(self, case: Case) -> None:
+        disc = middle_curves(case)
+        for name, parts in self._parts.items():
+            if name not in self.refused:
+                try:
+                    parts.append(check_method(case, name, disc=disc))
+                except RequestError as reason:
+                    self.refused[name] = str(reason)
+            self._done += 1
+            self._progress("explaining", self._done, self._total)
+
+    def checked(self) -> dict[str, Checked]:
+        return {name: joined(parts) for name, parts in self._parts.items() if name not in self.refused}
 
 
 def _backbone(study: FinishedRun) -> OpenBackbone:

@@ -25,17 +25,20 @@ from tfcells.probes.candidates import score
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.summary import confusion_json, per_class_json, scores_json
 from tfcells.progress import Progress, silent
+from tfcells.report.training_page import write_training_report
 from tfcells.steps.audit import audit_images, audited_groups
 from tfcells.steps.frozen import compare_frozen, frozen_features, places_in
+from tfcells.steps.pictures import surest_misses
 from tfcells.steps.results import exit_code
 from tfcells.steps.split import write_split_files
 from tfcells.steps.taught import Taught, deal_rows
-from tfcells.steps.training import TaughtNetwork, teach
+from tfcells.steps.training import CONTACT_SHEET, TaughtNetwork, teach
 
 _log = logging.getLogger(__name__)
 
 FORMAT: Final = 1
 RESULTS: Final = "finetune.json"
+REPORT: Final = "report.html"
 CONFIG: Final = "config.json"
 """Says that a folder is that of a fine-tuning, from its first moment."""
 
@@ -45,8 +48,9 @@ class Finetuned:
     """A finished fine-tuning.
 
     Attributes:
-        out: Its folder: `finetune.json`, `predictions.csv`, `curve.csv`, `curve.png`, `split.csv`, the weights,
-            `checkpoints/`, `tensorboard/`, `projector/`; with several folds the latter lie in `fold-0/` and so on.
+        out: Its folder: `report.html`, `finetune.json`, `predictions.csv`, `curve.csv`, `curve.png`, `split.csv`, the
+            weights, `checkpoints/`, `tensorboard/`, `projector/`; with several folds what is of one training lies in
+            `fold-0/` and so on.
         results: What `finetune.json` holds.
     """
 
@@ -76,6 +80,43 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     check_finetune_out(config, out)
     check_comparison(config)
     frozen = frozen_features(config.against) if config.against is not None else None
+    table = read_rows(config, out=out, progress=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / CONFIG).exists():
+        write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
+    table, audited = audited_rows(config, table, out=out, progress=progress)
+    taught = deal_rows(table, config.images, seed=config.seed)
+    if frozen is not None:
+        places_in(frozen, taught)  # rows that it lacks must not be missed after hours
+    for difference in taught.split.unlike_asked:
+        _log.warning("%s", difference)
+    folders = _folders(taught, out)
+    trained = [
+        teach(config, taught, fold, folder=folder, progress=progress)
+        for fold, folder in zip(taught.folds, folders, strict=True)
+    ]
+    answers, rows = _answers(taught, trained, seed=config.seed)
+    results = {
+        **_results(config, table, taught, trained, out=out),
+        "audit": audited,
+        "asked": {"images": len(rows.labels), "groups": len(np.unique(rows.groups))},
+        **_scores_json(answers, rows, taught.class_names),
+        "comparison": None,
+    }
+    if config.compare or frozen is not None:
+        store = frozen or _extracted(config, table, out, trained[0].size, progress)
+        minutes = results["minutes"]
+        results["comparison"] = compare_frozen(store, taught, answers, rows, minutes=minutes, progress=progress)
+    _write(out, results, taught, answers, folders)
+    return Finetuned(out=out, results=results)
+
+
+def read_rows(config: FinetuneConfig, *, out: Path, progress: Progress) -> ImageTable:
+    """Read the pictures, and see that they can be split as asked: what cannot be must not cost an audit first.
+
+    Raises:
+        RequestError: If they cannot.
+    """
     table = read_images(
         config.images.root,
         class_names=config.images.class_names,
@@ -83,32 +124,30 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         known=known_files(out / "frozen"),
         progress=progress,
     )
-    deal_rows(table, config.images, seed=config.seed)  # what cannot be split must not cost an audit first
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / CONFIG).exists():
-        write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
-    audited = None
-    if config.images.audit:
-        audited = audit_images(table, out=out / "audit", progress=progress)
-        table = audited_groups(table, out / "audit")
-    taught = deal_rows(table, config.images, seed=config.seed)
-    if frozen is not None:
-        places_in(frozen, taught)  # rows that it lacks must not be missed after hours
-    for difference in taught.split.unlike_asked:
-        _log.warning("%s", difference)
-    trained = [
-        teach(
-            config,
-            taught,
-            fold,
-            folder=out if len(taught.folds) == 1 else out / f"fold-{fold.number}",
-            progress=progress,
-        )
-        for fold in taught.folds
-    ]
-    answers, rows = _answers(taught, trained, seed=config.seed)
-    minutes = sum(network.minutes for network in trained)
-    results = {
+    deal_rows(table, config.images, seed=config.seed)
+    return table
+
+
+def audited_rows(
+    config: FinetuneConfig, table: ImageTable, *, out: Path, progress: Progress
+) -> tuple[ImageTable, dict[str, Any] | None]:
+    """The table with the groups that an audit finds, and what it found; as it is where none is asked for."""
+    if not config.images.audit:
+        return table, None
+    audited = audit_images(table, out=out / "audit", progress=progress)
+    return audited_groups(table, out / "audit"), audited
+
+
+def _folders(taught: Taught, out: Path) -> list[Path]:
+    """Of each training: the fine-tuning's own where there is one alone."""
+    return [out] if len(taught.folds) == 1 else [out / f"fold-{fold.number}" for fold in taught.folds]
+
+
+def _results(
+    config: FinetuneConfig, table: ImageTable, taught: Taught, trained: Sequence[TaughtNetwork], *, out: Path
+) -> dict[str, Any]:
+    """What `finetune.json` says of how it came to its numbers; writes the split."""
+    return {
         "format": FORMAT,
         "tfcells": importlib.metadata.version("tfcells"),
         "name": config.name,
@@ -116,22 +155,27 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         "seed": config.seed,
         "data": _data_json(table, taught),
         "split": {**write_split_files(taught.split, out), "unlike_asked": list(taught.split.unlike_asked)},
-        "audit": audited,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow")},
         "folds": [network.facts for network in trained],
-        "minutes": minutes,
+        "minutes": sum(network.minutes for network in trained),
         "chosen_by": config.training.monitor if config.images.validation else "nothing: the last epoch counts",
-        "asked": {"images": len(rows.labels), "groups": len(np.unique(rows.groups))},
-        **_scores_json(answers, rows, taught.class_names),
-        "comparison": None,
     }
-    if config.compare or frozen is not None:
-        store = frozen or _extracted(config, table, out, trained[0].size, progress)
-        results["comparison"] = compare_frozen(store, taught, answers, rows, minutes=minutes, progress=progress)
+
+
+def _write(out: Path, results: dict[str, Any], taught: Taught, answers: OutOfFold, folders: Sequence[Path]) -> None:
     _write_predictions(taught, answers, out / "predictions.csv")
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(out / RESULTS, text.encode())
-    return Finetuned(out=out, results=results)
+    asked = taught.asked
+    misses = surest_misses(
+        answers,
+        taught.table.source,
+        ids=tuple(taught.ids[row] for row in asked.tolist()),
+        labels=taught.labels[asked],
+        class_names=taught.class_names,
+    )
+    sheets = [folder / CONTACT_SHEET for folder in folders if (folder / CONTACT_SHEET).is_file()]
+    write_training_report(out / REPORT, results, misses=misses, sheets=sheets)
 
 
 def check_finetune_out(config: FinetuneConfig, out: Path) -> None:

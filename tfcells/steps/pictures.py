@@ -10,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from tfcells.arrays import Pixels
+from tfcells.arrays import Ids, Labels, Pixels
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
 from tfcells.images.readers import read_images
 from tfcells.images.remote import reopened
 from tfcells.images.sources import FolderSource, PixelSource
 from tfcells.images.thumbnails import read_thumbnails
+from tfcells.probes.crossval import OutOfFold
 from tfcells.probes.review import ReviewList
 from tfcells.probes.sweep import Sweep
 
@@ -65,8 +66,26 @@ def choose_examples(sweep: Sweep, source: PixelSource) -> tuple[list[Example], l
             :_HITS_PER_CLASS
         ]
     ]
-    misses = [row for row in surest if not predictions.hits[row]][:_MISSES]
-    return _examples(sweep, source, hits), _examples(sweep, source, misses)
+    known: dict[str, Any] = {"ids": sweep.ids, "labels": sweep.rows.labels, "class_names": sweep.class_names}
+    misses = surest_misses(predictions, source, **known)
+    return _examples(predictions, source, hits, **known), misses
+
+
+def surest_misses(
+    answers: OutOfFold, source: PixelSource, *, ids: Ids, labels: Labels, class_names: Sequence[str]
+) -> list[Example]:
+    """The most confident wrong answers with their pictures, the surest first.
+
+    Args:
+        answers: One row per image.
+        source: Of the pictures.
+        ids: Of the rows.
+        labels: int64 of shape (images,).
+        class_names: By class index.
+    """
+    surest = np.argsort(-answers.probabilities.max(axis=1), kind="stable").tolist()
+    misses = [row for row in surest if not answers.hits[row]][:_MISSES]
+    return _examples(answers, source, misses, ids=ids, labels=labels, class_names=class_names)
 
 
 def examples_json(hits: Sequence[Example], misses: Sequence[Example]) -> dict[str, Any]:
@@ -92,17 +111,24 @@ def data_uri(pixels: Pixels) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _examples(sweep: Sweep, source: PixelSource, rows: Sequence[int]) -> list[Example]:
-    ids = [sweep.ids[row] for row in rows]
-    pictures = read_thumbnails(source, ids, side=_EXAMPLE_SIDE)
-    predictions = sweep.best.predictions
+def _examples(
+    answers: OutOfFold,
+    source: PixelSource,
+    rows: Sequence[int],
+    *,
+    ids: Ids,
+    labels: Labels,
+    class_names: Sequence[str],
+) -> list[Example]:
+    shown = [ids[row] for row in rows]
+    pictures = read_thumbnails(source, shown, side=_EXAMPLE_SIDE)
     return [
         Example(
             id=id,
-            truth=sweep.class_names[sweep.rows.labels[row]],
-            predicted=sweep.class_names[predictions.predicted[row]],
-            confidence=float(predictions.probabilities[row].max()),
+            truth=class_names[labels[row]],
+            predicted=class_names[answers.predicted[row]],
+            confidence=float(answers.probabilities[row].max()),
             picture=data_uri(picture),
         )
-        for id, row, picture in zip(ids, rows, pictures, strict=True)
+        for id, row, picture in zip(shown, rows, pictures, strict=True)
     ]

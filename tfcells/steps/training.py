@@ -18,7 +18,6 @@ from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import images_of
 from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
 from tfcells.finetune.examples import faults_by_name
-from tfcells.finetune.figures import plot_curve
 from tfcells.finetune.journal import Journal
 from tfcells.finetune.networks import Network
 from tfcells.finetune.pictures import Pictures
@@ -28,6 +27,7 @@ from tfcells.finetune.train import EpochSeen, Trained, train
 from tfcells.finetune.trainee import NetworkTrainee, build_trainee
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
+from tfcells.report.training_figures import plot_training
 from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
 from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
 from tfcells.steps.layer_drift import layer_drift
@@ -35,6 +35,7 @@ from tfcells.steps.maps import stratified_sample
 from tfcells.steps.taught import Taught, TaughtFold
 
 CHECKPOINTS: Final = "checkpoints"
+CONTACT_SHEET: Final = "contact_sheet.png"
 _PICTURES: Final = 24  # shown with their answers after every epoch
 _PICTURE_SIDE: Final = 96
 _PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
@@ -95,24 +96,30 @@ def teach(
     weights = trainee.write_weights(folder, name=config.name)
     _draw_curve(trained, config, fold, folder)
     _project(taught, fold, embeddings, watched, folder)
-    minutes = sum(row["seconds"] for row in trained.curve) / 60
     facts = {
+        **_facts(trained, fold),
+        "network": _network_json(network),
+        "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
+        "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
+        "drift": _drift(config, taught, fold, weights, network, folder, progress),
+    }
+    return TaughtNetwork(facts=facts, probabilities=answers, minutes=facts["minutes"], size=network.size)
+
+
+def _facts(trained: Trained, fold: TaughtFold) -> dict[str, Any]:
+    """The course of a training."""
+    return {
         "fold": fold.number,
         "rows": {
             "training": len(fold.training),
             "validation": len(fold.validation),
             "asked": len(fold.asked),
         },
-        "network": _network_json(network),
-        "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
         "fallbacks": list(trained.fallbacks),
         "best": None if trained.best is None else dataclasses.asdict(trained.best),
         "curve": list(trained.curve),
-        "minutes": minutes,
-        "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
-        "drift": _drift(config, taught, fold, weights, network, folder, progress),
+        "minutes": sum(row["seconds"] for row in trained.curve) / 60,
     }
-    return TaughtNetwork(facts=facts, probabilities=answers, minutes=minutes, size=network.size)
 
 
 def _prepared(
@@ -130,26 +137,29 @@ def _prepared(
         plain=lambda: held[0].plain(),
     )
     network = build(precision).network
-    held.append(
-        TableExamples(
-            table=taught.table,
-            all_labels=taught.labels,
-            teaching=fold.training,
-            looked_at=fold.watched,
-            settings=settings,
-            size=network.size,
-            kernel=network.kernel,
-            seed=config.seed,
-        )
-    )
+    held.append(examples_of(config, taught, fold, network))
     return build, held[0], network
+
+
+def examples_of(config: FinetuneConfig, taught: Taught, fold: TaughtFold, network: Network) -> TableExamples:
+    """The pictures of a fold as a network wants them."""
+    return TableExamples(
+        table=taught.table,
+        all_labels=taught.labels,
+        teaching=fold.training,
+        looked_at=fold.watched,
+        settings=config.settings,
+        size=network.size,
+        kernel=network.kernel,
+        seed=config.seed,
+    )
 
 
 def _show_augmentation(
     config: FinetuneConfig, taught: Taught, fold: TaughtFold, examples: TableExamples, folder: Path
 ) -> None:
-    """What augmentation makes of a picture of each class, as `contact_sheet.png`."""
-    path = folder / "contact_sheet.png"
+    """What augmentation makes of a picture of each class, as a contact sheet."""
+    path = folder / CONTACT_SHEET
     if config.training.augmentation == "none" or path.exists():
         return
     pictures = Pictures(taught.table, examples.size, examples.kernel, examples.cache)
@@ -204,9 +214,13 @@ def _embeddings(taught: Taught, fold: TaughtFold, folder: Path, *, seed: int) ->
 
 
 def _draw_curve(trained: Trained, config: FinetuneConfig, fold: TaughtFold, folder: Path) -> None:
-    looked_at = "validation" if len(fold.validation) else "held-out"
-    title = f"{config.network.name}, {config.name}"
-    plot_curve(trained.curve, title=title, looked_at=looked_at).savefig(folder / "curve.png", dpi=160)
+    figure = plot_training(
+        trained.curve,
+        best=None if trained.best is None else dataclasses.asdict(trained.best),
+        looked_at="validation" if len(fold.validation) else "held-out",
+        title=f"{config.network.name}, {config.name}",
+    )
+    figure.savefig(folder / "curve.png", dpi=160)
 
 
 def _project(taught: Taught, fold: TaughtFold, embeddings: Embeddings, watched: Probabilities, folder: Path) -> None:
@@ -230,6 +244,7 @@ def _network_json(network: Network) -> Mapping[str, Any]:
         "size": network.size,
         "kernel": network.kernel,
         "parameters": network.model.count_params(),
+        "backbone": network.settings.name in BACKBONES,
     }
 
 

@@ -1,0 +1,153 @@
+"""What the report of a fine-tuning says in words, and its figures; no TensorFlow."""
+
+import dataclasses
+import io
+
+import pytest
+
+from tfcells.finetune.settings import PhaseSettings
+from tfcells.report.training_figures import plot_drift, plot_rates, plot_training
+from tfcells.report.training_page import commands, minutes_words, phase_words, verdict, warnings
+
+
+def phase(**changes):
+    return dataclasses.asdict(PhaseSettings(**{"epochs": 1, **changes}))
+
+
+def number(value, low, high):
+    return {"value": value, "low": low, "high": high}
+
+
+def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
+    rows = [{"phase": 1, "epoch": epoch, "trained": "all"} for epoch in (1, 2, 3)]
+    fold = {
+        "fold": 0,
+        "rows": {"training": 40, "validation": validation, "asked": 20},
+        "network": {"name": "mobilenet_v2", "weights": "imagenet", "size": 96, "backbone": True},
+        "weights": {"file": "mobilenet_v2_mine.weights.h5"},
+        "best": None if best is None else {"phase": best[0], "epoch": best[1], "value": 0.5},
+        "curve": rows,
+        "fallbacks": [],
+    }
+    comparison = None
+    if gain is not None:
+        comparison = {
+            "gain": {"accuracy": {"difference": number(*gain)}},
+            "frozen": {"probe": "logistic", "accuracy": number(0.8, 0.7, 0.9)},
+            "minutes": {"fine_tuned": 12.0},
+        }
+    return {
+        "folds": [fold],
+        "asked": {"images": 20, "groups": 9},
+        "confusion": {"classes": ["a", "b"]},
+        "accuracy": number(0.9, 0.85, 0.95),
+        "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
+        "split": {"unlike_asked": []},
+        "audit": None,
+        "comparison": comparison,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("settings", "backbone", "words"),
+    [
+        ({"train": "head"}, True, "1 epoch: the head alone (the head at 0.0008; rising over 0.5 epochs, then falling"),
+        ({"epochs": 8}, True, "8 epochs at most: all layers (the backbone at 3e-05, the head at 0.0008; "),
+        ({"epochs": 2}, False, "2 epochs at most: all layers (all at 0.0008; "),
+        ({"train": "last:1"}, True, "the last block and the head (the backbone at 3e-05"),
+        ({"train": "last:6"}, True, "the last 6 blocks and the head ("),
+        ({"train": "block_3_conv"}, True, "everything from layer block_3_conv on ("),
+        ({"rates": {"block_9": 1e-4}}, True, "the head at 0.0008, from block_9 on at 0.0001; "),
+        ({"warmup": 0.0, "schedule": "constant"}, True, "the head at 0.0008; constant). AdamW, weight decay 0.0001; "),
+        ({"optimiser": "sgd", "clip_norm": 0.0}, True, "SGD with Nesterov momentum, weight decay 0.0001."),
+        ({"accumulate": 4}, True, "clipped to a norm of 1; gradients of 4 batches averaged."),
+    ],
+)
+def test_a_phase_is_told_in_words(settings, backbone, words):
+    assert words in phase_words(phase(**settings), backbone=backbone)
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        ((0.05, 0.01, 0.09), "fine-tuning gained +5.0 (+1.0\u00a0to\u00a0+9.0) points for 12.0 minutes of training."),
+        ((0.01, -0.02, 0.04), "fine-tuning cannot be told from them (+1.0 (-2.0\u00a0to\u00a0+4.0) points) for"),
+        ((-0.05, -0.09, -0.01), "fine-tuning lost -5.0 ("),
+    ],
+)
+def test_the_gain_is_called_one_only_where_its_interval_says_so(gain, words):
+    results = results_of(gain=gain)
+    assert words in verdict(results)
+    assert any("made the network worse" in warning for warning in warnings(results)) == (gain[2] < 0)
+
+
+def test_the_verdict_says_who_was_asked_and_that_nothing_was_compared():
+    assert "on 20 images in 9 groups that neither taught it nor chose its epoch." in verdict(results_of())
+    assert "that did not teach it." in verdict(results_of(validation=0))
+    assert "It was not compared with frozen features" in verdict(results_of())
+
+
+def test_what_makes_numbers_doubtful_is_warned_of():
+    assert warnings(results_of()) == []
+    data = {"images": 9, "groups": 9, "quarantined": [{"id": "x"}], "left_out": {"rare": "1 group"}}
+    found = warnings(
+        results_of(
+            best=(1, 3),
+            data=data,
+            split={"unlike_asked": ["the holdout has 30 % instead of 20 %"]},
+            accuracy=number(0.8, 0.6, 0.9),
+            audit={"label_conflicts": [{}]},
+        )
+    )
+    for words in (
+        "1 files were quarantined",
+        "Class rare is left out: 1 group.",
+        "The holdout has 30 % instead of 20 %.",
+        "Every image is its own group",
+        "more than one class: 1.",
+        "wider than 15 points: 9 groups were asked",
+        "The last epoch was the best: more epochs may do better.",
+    ):
+        assert any(words in warning for warning in found), words
+    assert any("nothing was learned" in warning for warning in warnings(results_of(best=None)))
+    assert warnings(results_of(best=(1, 3), validation=0)) == []
+
+
+def test_a_fall_of_precision_is_warned_of_with_its_reason():
+    results = results_of()
+    entry = {"phase": 1, "epoch": 2, "from": "mixed_float16", "to": "float32", "reason": "the loss is inf"}
+    results["folds"][0]["fallbacks"] = [entry]
+    (warning,) = warnings(results)
+    assert warning == "Precision fell from mixed_float16 to float32 in phase 1, epoch 2: the loss is inf."
+
+
+def test_commands_are_quoted_and_of_networks_without_a_backbone_fewer(tmp_path):
+    told = commands(results_of(), tmp_path / "my runs")
+    assert f"--weights '{tmp_path}/my runs/mobilenet_v2_mine.weights.h5' --size 96" in told["extract"]
+    assert told["study"].endswith("--backbone.size 96")
+    results = results_of()
+    results["folds"][0]["network"]["backbone"] = False
+    assert set(commands(results, tmp_path)) == {"tensorboard", "projector", "again"}
+
+
+def test_times_are_said_in_the_unit_a_person_would_choose():
+    assert [minutes_words(value) for value in (0.5, 12.34, None)] == ["30 seconds", "12.3 minutes", "not known"]
+
+
+def test_figures_are_drawn_whatever_is_missing():
+    share = dict.fromkeys(("accuracy", "weighted_precision", "weighted_f1", "balanced_accuracy"), 0.5)
+    row = {"epoch": 1, "training_loss": 1.0, "loss": 1.0, "head_rate": 0.1, **share}
+    curve = [{"phase": place, **row} for place in (1, 2)]
+    asked = {"fastest": 1e-3}
+    tested = {"phase": 1, "train": "a $layer$", "rates": [1e-4, 1e-3], "losses": [1.0, 0.5], "asked": asked}
+    figures = [
+        plot_training(curve, best=None, looked_at="held-out", title="a $study$"),
+        plot_training(curve, best={"phase": 2, "epoch": 1}, looked_at="validation"),
+        plot_drift({0: {"early": 0.9, "late": None}, 1: {"early": 0.8, "late": None}}),
+        plot_rates([tested | {"suggested": {"fastest": 1e-4}}]),
+    ]
+    for figure in figures:
+        figure.savefig(io.BytesIO(), format="svg")
+    labels = figures[1].axes[0].get_legend_handles_labels()[1]
+    assert "weights kept" in labels and "weights kept" not in figures[0].axes[0].get_legend_handles_labels()[1]
+    assert [text.get_text() for text in figures[2].axes[0].texts] == ["cannot be told"]
