@@ -17,6 +17,7 @@ from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import images_of
 from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
+from tfcells.finetune.determinism import deterministic
 from tfcells.finetune.examples import faults_by_name
 from tfcells.finetune.figures import plot_curve
 from tfcells.finetune.journal import Journal
@@ -76,7 +77,8 @@ def teach(
         journal.write(seen)
         embeddings.write(seen)
 
-    with faults_by_name():
+    # Answers by the same operations as in training: the same bits every time, and nothing is traced for them again.
+    with faults_by_name(), deterministic():
         _show_augmentation(config, taught, fold, examples, folder)
         trained = train(
             build,
@@ -118,7 +120,7 @@ def teach(
 def _prepared(
     config: FinetuneConfig, taught: Taught, fold: TaughtFold, precision: str
 ) -> tuple[Any, TableExamples, Network]:
-    """What builds the network, the pictures at its size, and the network as it is before."""
+    """What builds the network, the pictures at its size, and the first network that it builds, to be read from."""
     settings = config.settings
     batches = -(-len(fold.training) // settings.training.batch_size)
     held: list[TableExamples] = []  # the pictures' size is the network's, which asks for pictures only when it is there
@@ -129,7 +131,8 @@ def _prepared(
         batches=batches,
         plain=lambda: held[0].plain(),
     )
-    network = build(precision).network
+    first = build(precision)
+    network = first.network
     held.append(
         TableExamples(
             table=taught.table,
@@ -142,7 +145,12 @@ def _prepared(
             seed=config.seed,
         )
     )
-    return build, held[0], network
+    ready = [first]  # building a backbone takes seconds: what was built to be looked at is what is trained
+
+    def built(asked: str) -> NetworkTrainee:
+        return ready.pop() if ready and asked == precision else build(asked)
+
+    return built, held[0], network
 
 
 def _show_augmentation(
