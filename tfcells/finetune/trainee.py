@@ -56,6 +56,9 @@ class NetworkTrainee:
         with self.model.distribute_strategy.scope():
             last = self.model.get_layer(network.head[-1])
             self._looker = keras.Model(self.model.input, [self.model.output, last.input])
+        # Nor by XLA, as in training: on a GPU Keras would take it, compile anew for a shorter last batch, and round
+        # otherwise than training does.
+        self._looker.jit_compile = False
         self._parts: dict[str, float] = {}
 
     @property

@@ -23,9 +23,9 @@ from tfcells.finetune.figures import plot_curve
 from tfcells.finetune.journal import Journal
 from tfcells.finetune.networks import Network
 from tfcells.finetune.pictures import Pictures
-from tfcells.finetune.precision import resolve_precision
+from tfcells.finetune.precision import precision_parity, resolve_precision
 from tfcells.finetune.table_examples import TableExamples
-from tfcells.finetune.train import EpochSeen, Trained, train
+from tfcells.finetune.train import FLOAT32, EpochSeen, Trained, train
 from tfcells.finetune.trainee import NetworkTrainee, build_trainee
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
@@ -38,6 +38,7 @@ from tfcells.steps.taught import Taught, TaughtFold
 CHECKPOINTS: Final = "checkpoints"
 _PICTURES: Final = 24  # shown with their answers after every epoch
 _PICTURE_SIDE: Final = 96
+_COMPARED: Final = 64  # asked rows whose answers are compared with float32's
 _PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
 
 
@@ -94,6 +95,7 @@ def teach(
         trainee = cast(NetworkTrainee, trained.trainee)  # it is what `build` made
         answers = _asked(trainee, examples, taught, fold.asked)
         watched = _asked(trainee, examples, taught, fold.watched)
+        parity = _parity(trainee, examples, taught, fold, seed=config.seed)
     weights = trainee.write_weights(folder, name=config.name)
     _draw_curve(trained, config, fold, folder)
     _project(taught, fold, embeddings, watched, folder)
@@ -108,6 +110,7 @@ def teach(
         "network": _network_json(network),
         "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
         "fallbacks": list(trained.fallbacks),
+        "parity": parity,
         "best": None if trained.best is None else dataclasses.asdict(trained.best),
         "curve": list(trained.curve),
         "minutes": minutes,
@@ -171,6 +174,17 @@ def _show_augmentation(
 def _asked(trainee: NetworkTrainee, examples: TableExamples, taught: Taught, rows: np.ndarray) -> Probabilities:
     logits, _ = trainee.look(examples.in_order(rows))
     return trainee.judge(taught.labels[rows], logits)[1]
+
+
+def _parity(
+    trainee: NetworkTrainee, examples: TableExamples, taught: Taught, fold: TaughtFold, *, seed: int
+) -> dict[str, Any] | None:
+    """How the answers on some asked rows differ from those of the same weights in float32; None if they are those."""
+    if trainee.network.precision == FLOAT32:
+        return None
+    rows = fold.asked[stratified_sample(taught.labels[fold.asked], _COMPARED, seed=seed)]
+    pixels = np.concatenate([batch.numpy() for batch in examples.in_order(rows)])
+    return dataclasses.asdict(precision_parity(trainee.network, pixels))
 
 
 def _recipe(
