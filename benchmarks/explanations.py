@@ -27,12 +27,16 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+# `coverage.py` beside this file is not the package of that name, which shap's numba looks for.
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
 
 RESULTS: Final = Path(__file__).parent / "results" / "explanations.jsonl"
 TAP: Final = "block_13_expand_relu"

@@ -145,6 +145,11 @@ def strategy_of_host() -> Any:
     return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
 
 
+def replicas_of_host() -> int:
+    """Among how many GPUs `strategy_of_host` parts each batch; 1 where it parts none."""
+    return max(1, len(tf.config.list_logical_devices("GPU")))
+
+
 def check_one_host() -> None:
     """Refuse several hosts.
 

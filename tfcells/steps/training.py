@@ -18,6 +18,7 @@ from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import images_of
 from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
 from tfcells.finetune.determinism import deterministic
+from tfcells.finetune.draws import count_batches
 from tfcells.finetune.examples import faults_by_name
 from tfcells.finetune.figures import plot_curve
 from tfcells.finetune.journal import Journal
@@ -26,7 +27,7 @@ from tfcells.finetune.pictures import Pictures
 from tfcells.finetune.precision import precision_parity, resolve_precision
 from tfcells.finetune.table_examples import TableExamples
 from tfcells.finetune.train import FLOAT32, EpochSeen, Trained, train
-from tfcells.finetune.trainee import NetworkTrainee, build_trainee
+from tfcells.finetune.trainee import NetworkTrainee, build_trainee, replicas_of_host
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
 from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
@@ -124,8 +125,8 @@ def _prepared(
     config: FinetuneConfig, taught: Taught, fold: TaughtFold, precision: str
 ) -> tuple[Any, TableExamples, Network]:
     """What builds the network, the pictures at its size, and the first network that it builds, to be read from."""
-    settings = config.settings
-    batches = -(-len(fold.training) // settings.training.batch_size)
+    settings, replicas = config.settings, replicas_of_host()
+    batches = count_batches(len(fold.training), settings.training.batch_size, replicas=replicas)
     held: list[TableExamples] = []  # the pictures' size is the network's, which asks for pictures only when it is there
     build = build_trainee(
         settings,
@@ -146,6 +147,7 @@ def _prepared(
             size=network.size,
             kernel=network.kernel,
             seed=config.seed,
+            replicas=replicas,
         )
     )
     ready = [first]  # building a backbone takes seconds: what was built to be looked at is what is trained
