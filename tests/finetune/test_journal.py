@@ -7,7 +7,7 @@ import pytest
 from small_training import DrawnExamples, drawn_pictures, run, small_settings, timeless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tfcells.finetune.figures import pixels_of, plot_confusion
+from tfcells.finetune.figures import pixels_of, plot_answers, plot_confusion
 from tfcells.finetune.journal import CURVE, LOGS, Journal, read_curve
 
 CLASSES = ("red", "green", "$blue$")
@@ -86,3 +86,21 @@ def test_the_confusion_is_drawn_whatever_classes_are_called():
     assert pixels.dtype == np.uint8
     assert pixels.std() > 5
     assert len(DrawnExamples().labels) == 24
+
+
+def test_every_answer_stands_over_its_picture_and_a_wrong_one_says_what_it_is():
+    side = 24
+    pictures = np.stack([np.full((side, side, 3), 8 * number + 4, dtype=np.uint8) for number in range(8)])
+    labels = np.arange(8) % 3
+    probabilities = np.full((8, 3), 0.1)
+    probabilities[np.arange(8), [0, 1, 2, 0, 1, 2, 2, 1]] = 0.8  # the seventh is taken for the third class
+    figure = plot_answers(pictures, labels, probabilities, CLASSES)
+    texts = figure.axes[0].texts
+    assert [text.get_text().split("\n")[1:] for text in texts] == [[]] * 6 + [["is red"], []]
+    assert [text.get_text().split(" ")[-1] for text in texts[:2]] == ["80%", "80%"]
+    assert len({text.get_color() for text in (texts[0], texts[6])}) == 2
+    sheet = figure.axes[0].images[0].get_array()
+    for text, picture in zip(texts, pictures, strict=True):
+        middle, top = (round(value) for value in text.get_position())
+        np.testing.assert_array_equal(sheet[top + 1 : top + 1 + side, middle - side // 2 : middle + side // 2], picture)
+    assert np.ptp(pixels_of(figure)) > 200

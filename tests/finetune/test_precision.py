@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_phases import phase
 from tiny_networks import drawn_batch, install_tiny, tiny_network, train_step
 
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.engines.machine import Machine
+from tfcells.finetune import precision
 from tfcells.finetune.networks import in_precision
 from tfcells.finetune.optimisers import build_optimiser
 from tfcells.finetune.phases import start_phase
@@ -129,6 +131,20 @@ def test_parity_is_what_comparing_by_hand_finds(precision, tolerance):
     assert found.relative_difference < tolerance
     assert 0.99 < found.cosine < 1
     assert found.agreement == (ours.argmax(1) == theirs.argmax(1)).mean()
+
+
+def test_parity_is_with_all_bits_of_float32_and_leaves_the_process_as_it_was(monkeypatch):
+    enabled, logits, seen = tf.config.experimental.tensor_float_32_execution_enabled, precision._logits, {}
+
+    def noted(network, pixels):
+        seen[network.precision] = enabled()
+        return logits(network, pixels)
+
+    monkeypatch.setattr(precision, "_logits", noted)
+    before = enabled()
+    precision_parity(tiny_network(precision="mixed_float16"), drawn_batch(2)[0])
+    assert seen == {"mixed_float16": before, "float32": False}
+    assert before is enabled() is True
 
 
 def test_parity_needs_an_image():

@@ -1,6 +1,7 @@
 """The network in its trainee: what a phase may move, the rates it is said to have, one host."""
 
 import json
+import types
 
 import keras
 import numpy as np
@@ -51,6 +52,25 @@ def trainee_of(*, batch_norm="frozen", loss=None, name="small"):
     )
     plain = lambda: tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(4)  # noqa: E731
     return build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain)("float32")
+
+
+def test_nothing_is_compiled_by_xla_though_keras_would_on_a_gpu(small_row, monkeypatch):
+    function, asked = tf.function, []
+
+    def noted(*args, **options):
+        asked.append(options.get("jit_compile"))
+        return function(*args, **options)
+
+    gpu = [types.SimpleNamespace(device_type="GPU")]
+    trainee = trainee_of()
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpu)
+        patch.setattr(tf, "function", noted)
+        assert keras.Model(trainee.model.input, trainee.model.output).jit_compile is True  # what Keras would do
+        logits, _ = trainee.look(tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(5))
+    assert logits.shape == (12, 3)
+    assert asked
+    assert not any(asked)
 
 
 def epoch(trainee):

@@ -130,6 +130,18 @@ def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(fi
     assert [entry["class"] for entry in results["per_class"]] == results["confusion"]["classes"]
 
 
+def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_folder, weights, finished):
+    assert finished.results["folds"][0]["parity"] is None
+    mixed = "mixed_bfloat16"
+    config = config_of(cell_folder, weights, phases=[{"epochs": 1, "train": "head"}], training={"precision": mixed})
+    fold = run_finetune(config, out=tmp_path / "run").results["folds"][0]
+    assert fold["precision"] == {"asked": mixed, "begun": mixed, "ended": mixed}
+    assert fold["parity"]["precision"] == mixed
+    assert fold["parity"]["images"] == fold["rows"]["asked"]
+    assert 0 < fold["parity"]["relative_difference"] < 0.2
+    assert fold["parity"]["cosine"] > 0.98
+
+
 def test_the_curve_the_cost_and_the_precision_are_said(finished):
     (fold,) = finished.results["folds"]
     assert [(row["phase"], row["epoch"]) for row in fold["curve"]] == [(1, 1), (2, 1), (2, 2)]

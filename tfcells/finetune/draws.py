@@ -97,14 +97,22 @@ def even_batches(draws: Sequence[Draw], batch_size: int, *, replicas: int = 1) -
     Raises:
         RequestError: If batches or draws are fewer than replicas.
     """
-    for what, number in ((f"Batches of {batch_size} pictures", batch_size), (f"{len(draws)} pictures", len(draws))):
-        if number < replicas:
-            raise RequestError(f"{what} for {replicas} replicas. Expected {replicas} or more, one for each.")
-    units = len(draws) // replicas
-    number = -(-units // (batch_size // replicas))
-    least, longer = divmod(units, number)
+    number = count_batches(len(draws), batch_size, replicas=replicas)
+    least, longer = divmod(len(draws) // replicas, number)
     starts = [replicas * (least * batch + min(batch, longer)) for batch in range(number + 1)]
     return [list(draws[start:stop]) for start, stop in itertools.pairwise(starts)]
+
+
+def count_batches(draws: int, batch_size: int, *, replicas: int = 1) -> int:
+    """How many batches `even_batches` makes of so many draws.
+
+    Raises:
+        RequestError: If batches or draws are fewer than replicas.
+    """
+    for what, number in ((f"Batches of {batch_size} pictures", batch_size), (f"{draws} pictures", draws)):
+        if number < replicas:
+            raise RequestError(f"{what} for {replicas} replicas. Expected {replicas} or more, one for each.")
+    return -(-(draws // replicas) // (batch_size // replicas))
 
 
 def _once(rows: Iterable[int]) -> list[Draw]:

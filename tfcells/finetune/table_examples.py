@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcells.arrays import Int64, Labels
+from tfcells.finetune.draws import count_batches
 from tfcells.finetune.examples import training_batches, validation_batches
 from tfcells.finetune.losses import balanced_weights
 from tfcells.finetune.pictures import PictureCache
@@ -28,6 +29,7 @@ class TableExamples:
         size: Side of the network's input in pixels.
         kernel: By which pictures are resized.
         seed: Of order and augmentation.
+        replicas: Among which a strategy parts each batch.
         cache: Keeps decoded pictures from one epoch to the next.
     """
 
@@ -39,6 +41,7 @@ class TableExamples:
     size: int
     kernel: str
     seed: int
+    replicas: int = 1
     cache: PictureCache = field(default_factory=PictureCache)
 
     @property
@@ -49,7 +52,7 @@ class TableExamples:
     @property
     def batches(self) -> int:
         """Batches of an epoch."""
-        return -(-len(self.teaching) // self.settings.training.batch_size)
+        return count_batches(len(self.teaching), self.settings.training.batch_size, replicas=self.replicas)
 
     def training(self, epoch: int) -> tf.data.Dataset:
         """One epoch's batches of (pictures, labels, weights), a pure function of seed and epoch."""
@@ -66,6 +69,7 @@ class TableExamples:
             sampling=self.settings.loss.sampling,
             weights=self._weights(),
             cache=self.cache,
+            replicas=self.replicas,
         )
 
     def plain(self) -> tf.data.Dataset:

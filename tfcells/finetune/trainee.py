@@ -56,6 +56,9 @@ class NetworkTrainee:
         with self.model.distribute_strategy.scope():
             last = self.model.get_layer(network.head[-1])
             self._looker = keras.Model(self.model.input, [self.model.output, last.input])
+        # Nor by XLA, as in training: on a GPU Keras would take it, compile anew for a shorter last batch, and round
+        # otherwise than training does.
+        self._looker.jit_compile = False
         self._parts: dict[str, float] = {}
 
     @property
@@ -140,6 +143,11 @@ def strategy_of_host() -> Any:
     """`MirroredStrategy` where there are several GPUs, else the default one."""
     several = len(tf.config.list_logical_devices("GPU")) > 1
     return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
+def replicas_of_host() -> int:
+    """Among how many GPUs `strategy_of_host` parts each batch; 1 where it parts none."""
+    return max(1, len(tf.config.list_logical_devices("GPU")))
 
 
 def check_one_host() -> None:

@@ -17,14 +17,16 @@ from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import images_of
 from tfcells.finetune.contact_sheet import draw_contact_sheet, png_of, some_of_each_class
+from tfcells.finetune.determinism import deterministic
+from tfcells.finetune.draws import count_batches
 from tfcells.finetune.examples import faults_by_name
 from tfcells.finetune.journal import Journal
 from tfcells.finetune.networks import Network
 from tfcells.finetune.pictures import Pictures
-from tfcells.finetune.precision import resolve_precision
+from tfcells.finetune.precision import precision_parity, resolve_precision
 from tfcells.finetune.table_examples import TableExamples
-from tfcells.finetune.train import EpochSeen, Trained, train
-from tfcells.finetune.trainee import NetworkTrainee, build_trainee
+from tfcells.finetune.train import FLOAT32, EpochSeen, Trained, train
+from tfcells.finetune.trainee import NetworkTrainee, build_trainee, replicas_of_host
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
 from tfcells.report.training_figures import plot_training
@@ -38,6 +40,7 @@ CHECKPOINTS: Final = "checkpoints"
 CONTACT_SHEET: Final = "contact_sheet.png"
 _PICTURES: Final = 24  # shown with their answers after every epoch
 _PICTURE_SIDE: Final = 96
+_COMPARED: Final = 64  # asked rows whose answers are compared with float32's
 _PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
 
 
@@ -77,7 +80,8 @@ def teach(
         journal.write(seen)
         embeddings.write(seen)
 
-    with faults_by_name():
+    # Answers by the same operations as in training: the same bits every time, and nothing is traced for them again.
+    with faults_by_name(), deterministic():
         _show_augmentation(config, taught, fold, examples, folder)
         trained = train(
             build,
@@ -93,6 +97,7 @@ def teach(
         trainee = cast(NetworkTrainee, trained.trainee)  # it is what `build` made
         answers = _asked(trainee, examples, taught, fold.asked)
         watched = _asked(trainee, examples, taught, fold.watched)
+        parity = _parity(trainee, examples, taught, fold, seed=config.seed)
     weights = trainee.write_weights(folder, name=config.name)
     _draw_curve(trained, config, fold, folder)
     _project(taught, fold, embeddings, watched, folder)
@@ -100,6 +105,7 @@ def teach(
         **_facts(trained, fold),
         "network": _network_json(network),
         "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
+        "parity": parity,
         "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
         "drift": _drift(config, taught, fold, weights, network, folder, progress),
     }
@@ -125,9 +131,9 @@ def _facts(trained: Trained, fold: TaughtFold) -> dict[str, Any]:
 def _prepared(
     config: FinetuneConfig, taught: Taught, fold: TaughtFold, precision: str
 ) -> tuple[Any, TableExamples, Network]:
-    """What builds the network, the pictures at its size, and the network as it is before."""
+    """What builds the network, the pictures at its size, and the first network that it builds, to be read from."""
     settings = config.settings
-    batches = -(-len(fold.training) // settings.training.batch_size)
+    batches = count_batches(len(fold.training), settings.training.batch_size, replicas=replicas_of_host())
     held: list[TableExamples] = []  # the pictures' size is the network's, which asks for pictures only when it is there
     build = build_trainee(
         settings,
@@ -136,9 +142,15 @@ def _prepared(
         batches=batches,
         plain=lambda: held[0].plain(),
     )
-    network = build(precision).network
+    first = build(precision)
+    network = first.network
     held.append(examples_of(config, taught, fold, network))
-    return build, held[0], network
+    ready = [first]  # building a backbone takes seconds: what was built to be looked at is what is trained
+
+    def built(asked: str) -> NetworkTrainee:
+        return ready.pop() if ready and asked == precision else build(asked)
+
+    return built, held[0], network
 
 
 def examples_of(config: FinetuneConfig, taught: Taught, fold: TaughtFold, network: Network) -> TableExamples:
@@ -152,6 +164,7 @@ def examples_of(config: FinetuneConfig, taught: Taught, fold: TaughtFold, networ
         size=network.size,
         kernel=network.kernel,
         seed=config.seed,
+        replicas=replicas_of_host(),
     )
 
 
@@ -173,6 +186,17 @@ def _show_augmentation(
 def _asked(trainee: NetworkTrainee, examples: TableExamples, taught: Taught, rows: np.ndarray) -> Probabilities:
     logits, _ = trainee.look(examples.in_order(rows))
     return trainee.judge(taught.labels[rows], logits)[1]
+
+
+def _parity(
+    trainee: NetworkTrainee, examples: TableExamples, taught: Taught, fold: TaughtFold, *, seed: int
+) -> dict[str, Any] | None:
+    """How the answers on some asked rows differ from those of the same weights in float32; None if they are those."""
+    if trainee.network.precision == FLOAT32:
+        return None
+    rows = fold.asked[stratified_sample(taught.labels[fold.asked], _COMPARED, seed=seed)]
+    pixels = np.concatenate([batch.numpy() for batch in examples.in_order(rows)])
+    return dataclasses.asdict(precision_parity(trainee.network, pixels))
 
 
 def _recipe(
