@@ -7,7 +7,7 @@ import pytest
 
 from tfcells.finetune.settings import PhaseSettings
 from tfcells.report.training_figures import plot_drift, plot_rates, plot_training
-from tfcells.report.training_page import commands, minutes_words, phase_words, verdict, warnings
+from tfcells.report.training_page import commands, config_words, minutes_words, phase_words, verdict, warnings
 
 
 def phase(**changes):
@@ -127,7 +127,12 @@ def test_commands_are_quoted_and_of_networks_without_a_backbone_fewer(tmp_path):
     assert told["study"].endswith("--backbone.size 96")
     results = results_of()
     results["folds"][0]["network"]["backbone"] = False
-    assert set(commands(results, tmp_path)) == {"tensorboard", "projector", "again"}
+    assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again"}
+
+
+def test_a_configuration_keeps_its_lines_and_escapes_names():
+    words = config_words({"name": "mine", "images": {"root": "<b>\x07\u2028"}})
+    assert words == "name: mine\nimages:\n  root: &#34;&lt;b&gt;\\a\\L&#34;\n"
 
 
 def test_times_are_said_in_the_unit_a_person_would_choose():

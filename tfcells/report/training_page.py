@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from tfcells.features.pieces import write_atomically
 from tfcells.report.figures import plot_class_counts, plot_confusion
@@ -45,7 +45,7 @@ def write_training_report(
         misses=misses,
         looked_at=looked_at(results["folds"][0]),
         commands=commands(results, path.parent),
-        config=yaml.safe_dump(results["config"], sort_keys=False, allow_unicode=True),
+        config=config_words(results["config"]),
         shown_quarantine=_SHOWN_QUARANTINE,
     )
     # A folder's name may be no text.
@@ -174,12 +174,21 @@ def minutes_words(minutes: float | None) -> str:
     return f"{60 * minutes:.0f} seconds" if minutes < 2 else f"{minutes:.1f} minutes"
 
 
+def config_words(config: Mapping[str, Any]) -> Markup:
+    """A configuration as YAML, which writes control characters as escapes itself and keeps its lines."""
+    return escape(yaml.safe_dump(config, sort_keys=False, allow_unicode=False))
+
+
 def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
-    """Command lines, quoted for a shell: to use the weights, to look closer, to make all of it again."""
+    """Command lines, quoted for a shell: to use the weights, to look closer, to make all of it again.
+
+    Beside them `file`, the weights as Python writes their path.
+    """
     fold, network = results["folds"][0], results["folds"][0]["network"]
     place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
     file = place / fold["weights"]["file"]
     found = {
+        "file": repr(str(file)),
         "tensorboard": shlex.join(["tensorboard", "--logdir", str(place / "tensorboard")]),
         "projector": shlex.join(["tensorboard", "--logdir", str(place / "projector")]),
         "again": shlex.join(["tfcells", "finetune", str(out / "config.json"), "--out", f"{out}-again"]),
