@@ -69,7 +69,7 @@ def plot_drift(drifts: Mapping[int, Mapping[str, float | None]]) -> Figure:
     figure = Figure(figsize=(6.4, 1.0 + 0.32 * len(taps)), layout="constrained")
     area: Axes = figure.subplots()
     for place, tap in enumerate(taps):
-        known = [cka[tap] for cka in drifts.values() if cka[tap] is not None]
+        known = [value for value in (cka[tap] for cka in drifts.values()) if value is not None]
         area.plot([0, 1], [place, place], color="#E8EAED", linewidth=6, solid_capstyle="round", zorder=0)
         area.plot(known, [place] * len(known), "o", color=_BLUE, markersize=6, alpha=0.8)
         if not known:

@@ -84,6 +84,10 @@ def find_rates(
             )
             for number, phase in enumerate(settings.phases, 1)
         ]
+    phases = [
+        _phase_json(number, phase, test, network)
+        for number, (phase, test) in enumerate(zip(settings.phases, tests, strict=True), 1)
+    ]
     facts = {
         "format": _FORMAT,
         "tfcells": importlib.metadata.version("tfcells"),
@@ -92,12 +96,9 @@ def find_rates(
         "rows": len(fold.training),
         "batches": steps,
         "precision": precision,
-        "phases": [
-            _phase_json(number, phase, test, network)
-            for number, (phase, test) in enumerate(zip(settings.phases, tests, strict=True), 1)
-        ],
+        "phases": phases,
     }
-    plot_rates(facts["phases"]).savefig(out / PICTURE, dpi=160)
+    plot_rates(phases).savefig(out / PICTURE, dpi=160)
     write_atomically(out / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode())
     return facts
 
