@@ -153,7 +153,6 @@ def test_the_card_holds_digest_counts_recipe_and_every_verdict(made):
     assert "| `pbc` | white/ig | 240 | 239 |" in text
     assert "- `one`: better than ImageNet's, +3.0 (+1.0 to +5.0) points of balanced accuracy, p = 0.001." in text
     assert "- `two`: **not told from ImageNet's**, -1.0 (-3.0 to +1.0) points of balanced accuracy, p = 0.4." in text
-    assert "0.5 x ImageNet's weights + 0.5 x the fine-tuned ones" in text
     assert "- `one`: basophil is left out: 1 of 5 groups needed." in text
     assert "CC BY 4.0" in text and "Copyright (c) 2021 Chula PIC Lab" in text
     assert "Other weights were scored" not in text
