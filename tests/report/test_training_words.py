@@ -52,6 +52,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
     ("settings", "backbone", "words"),
     [
         ({"train": "head"}, True, "1 epoch: the head alone (the head at 0.0008; rising over 0.5 epochs, then falling"),
+        ({"train": "head", "warmup": 1.0}, True, "(the head at 0.0008; rising over 1 epoch, then falling"),
         ({"epochs": 8}, True, "8 epochs at most: all layers (the backbone at 3e-05, the head at 0.0008; "),
         ({"epochs": 2}, False, "2 epochs at most: all layers (all at 0.0008; "),
         ({"train": "last:1"}, True, "the last block and the head (the backbone at 3e-05"),

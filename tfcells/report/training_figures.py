@@ -75,8 +75,11 @@ def plot_drift(drifts: Mapping[int, Mapping[str, float | None]]) -> Figure:
         if not known:
             area.text(0.5, place, "cannot be told", ha="center", va="center", fontsize=8, color=_GREY)
     area.set_yticks(range(len(taps)), [drawn(tap) for tap in taps], fontsize=8)
-    area.invert_yaxis()
-    area.set(xlim=(-0.02, 1.02), xlabel="CKA before and after: 1 sees what it saw, 0 something else")
+    area.set(
+        xlim=(-0.02, 1.02),
+        ylim=(len(taps) - 0.4, -0.6),
+        xlabel="CKA before and after: 1 sees what it saw, 0 something else",
+    )
     area.spines[["top", "right", "left"]].set_visible(False)
     area.tick_params(axis="y", length=0)
     return figure

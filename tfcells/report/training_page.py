@@ -162,7 +162,8 @@ def phase_words(phase: Mapping[str, Any], *, backbone: bool) -> str:
     if phase["accumulate"] > 1:
         steps.append(f"gradients of {phase['accumulate']} batches averaged")
     after = "falling to zero along a cosine" if phase["schedule"] == "cosine" else "constant"
-    rising = f"rising over {phase['warmup']:g} epochs, then {after}" if phase["warmup"] else after
+    warmup = "1 epoch" if phase["warmup"] == 1 else f"{phase['warmup']:g} epochs"
+    rising = f"rising over {warmup}, then {after}" if phase["warmup"] else after
     epochs = f"{phase['epochs']} epochs at most" if phase["epochs"] > 1 else "1 epoch"
     return f"{epochs}: {trained} ({rates}; {rising}). {'; '.join(steps)}."
 
