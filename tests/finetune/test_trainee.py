@@ -152,3 +152,26 @@ def test_several_hosts_are_refused_with_the_reason(monkeypatch):
     for text in (json.dumps({"cluster": {"worker": ["one:1234"]}}), "no json", "{}", "[]"):
         monkeypatch.setenv("TF_CONFIG", text)
         check_one_host()
+
+
+def test_weights_of_a_whole_network_are_the_same_file_however_it_was_trained(tmp_path):
+    from tfcells.backbones.weights import file_digest
+
+    settings = FinetuneSettings(
+        network=NetworkSettings(name="dense", weights="none"),
+        training=TrainingSettings(batch_size=4, precision="float32"),
+    )
+    plain = lambda: tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(4)  # noqa: E731
+    digests = []
+    for begun in (False, True):
+        trainee = build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain)("float32")
+        if begun:  # an optimiser is there, and has a state
+            trainee.begin(PhaseSettings(epochs=1, train="all"), first=True)
+        (tmp_path / str(begun)).mkdir()
+        path = trainee.write_weights(tmp_path / str(begun), name="mine")
+        digests.append(file_digest(path))
+    assert digests[0] == digests[1]
+    kernel = trainee.model.layers[-1].get_weights()[0]
+    trainee.model.layers[-1].set_weights([np.zeros_like(value) for value in trainee.model.layers[-1].get_weights()])
+    trainee.model.load_weights(path)
+    np.testing.assert_array_equal(trainee.model.layers[-1].get_weights()[0], kernel)

@@ -3,6 +3,7 @@
 import csv
 import html
 import json
+import os
 import re
 import shutil
 import warnings
@@ -18,7 +19,7 @@ from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.cli.main import main
 from tfcells.config import parse_finetune_config, read_finetune_config
-from tfcells.errors import RequestError, StaleStoreError
+from tfcells.errors import RequestError, StaleStoreError, UnknownNameError
 from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
 from tfcells.report.training_page import write_training_report
@@ -354,3 +355,19 @@ def test_rates_are_not_tested_beside_something_else(finished, cell_folder, weigh
     config.write_text(json.dumps(config_of(cell_folder, weights).as_json()))
     assert main(["finetune", str(config), "--find-rate", "--against", str(finished.out), "--quiet"]) == 2
     assert "--find-rate and --against given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("later", [{"train": "block9"}, {"train": "last:99"}, {"head_rate": 0.0, "body_rate": 0.0}])
+def test_a_later_phase_that_cannot_be_is_refused_before_the_first(cell_folder, weights, tmp_path, later):
+    phases = [{"epochs": 1, "train": "head"}, {"epochs": 1, **later}]
+    with pytest.raises((UnknownNameError, RequestError), match=r"block9|99|Nothing would learn"):
+        run_finetune(config_of(cell_folder, weights, phases=phases), out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_folder_whose_name_is_no_text_is_learned_from(cell_folder, weights, tmp_path):
+    root = Path(os.fsdecode(bytes(tmp_path) + b"/cells\xff"))
+    shutil.copytree(cell_folder, root)
+    phases = [{"epochs": 1, "train": "head"}]
+    done = run_finetune(config_of(root, weights, phases=phases), out=tmp_path / "run")
+    assert "cells\\udcff" in (done.out / "finetune.json").read_text(encoding="utf-8")

@@ -55,10 +55,23 @@ def start_phase(network: Network, phase: PhaseSettings, *, batch_norm: str = "fr
         for variable in network.model.trainable_variables
     )
     if not learners:
-        raise RequestError(
-            f"Nothing would learn: train is {phase.train!r} and {_all_rates(phase)}. Expected a rate > 0."
-        )
+        raise _nothing_learns(phase)
     return learners
+
+
+def check_phase(network: Network, phase: PhaseSettings) -> None:
+    """Refuse a phase that cannot be, before others are trained.
+
+    Raises:
+        UnknownNameError: If a layer is unknown.
+        RequestError: If there are not so many blocks, or nothing would learn.
+    """
+    if not layer_rates(network, phase):
+        raise _nothing_learns(phase)
+
+
+def _nothing_learns(phase: PhaseSettings) -> RequestError:
+    return RequestError(f"Nothing would learn: train is {phase.train!r} and {_all_rates(phase)}. Expected a rate > 0.")
 
 
 def layer_rates(network: Network, phase: PhaseSettings) -> dict[str, float]:

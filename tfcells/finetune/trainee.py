@@ -109,7 +109,10 @@ class NetworkTrainee:
         unfinished = folder / f".unfinished-{path.name}"
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
-            self.model.save_weights(unfinished)
+            # Of a model without the optimiser, whose state and name depend on how often training was interrupted; under
+            # a name of its own, or Keras would count how many models this process has made.
+            whole = keras.Model(self.model.input, self.model.output, name=self.network.settings.name)
+            whole.save_weights(unfinished)
         unfinished.replace(path)
         return path
 

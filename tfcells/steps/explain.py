@@ -19,6 +19,7 @@ from tfcells.explain.methods import DEFAULT_METHODS, METHODS, check_methods
 from tfcells.explain.pictures import Panel, Row, draw_sheet, outlined, overlay
 from tfcells.explain.shapley import GRADIENT, PARTITION, require_shap
 from tfcells.features.forward import open_checked
+from tfcells.features.pieces import write_atomically
 from tfcells.images.resize import RESIZERS
 from tfcells.images.table import codes_of
 from tfcells.progress import Progress, silent
@@ -112,10 +113,12 @@ def explain_run(
         raise RequestError(f"No method can explain {study.reading.title}: {' '.join(told.refused.values())}")
     facts = _facts(study, told, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    # First, since it says whose folder this is; a folder's name may be no text.
+    write_atomically(out / FACTS, text.encode("utf-8", "backslashreplace"))
     draw_sheet(_rows(told, facts), [METHODS[name].title for name in told.checked], out / SHEET)
     pages = Explanations(facts=facts, pictures=_page_pictures(told), titles=_titles())
     write_explanations(out / PAGE, pages)
-    (out / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
     if not add_explanations(study.path / REPORT, pages, study.results):
         _log.warning(
             "%s is missing or of another version and gets no explanations: `tfcells run` makes it anew",

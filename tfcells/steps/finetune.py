@@ -165,7 +165,8 @@ def _results(
 def _write(out: Path, results: dict[str, Any], taught: Taught, answers: OutOfFold, folders: Sequence[Path]) -> None:
     _write_predictions(taught, answers, out / "predictions.csv")
     text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(out / RESULTS, text.encode())
+    # A folder's name may be no text.
+    write_atomically(out / RESULTS, text.encode("utf-8", "backslashreplace"))
     asked = taught.asked
     misses = surest_misses(
         answers,

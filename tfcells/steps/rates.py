@@ -99,7 +99,8 @@ def find_rates(
         "phases": phases,
     }
     plot_rates(phases).savefig(out / PICTURE, dpi=160)
-    write_atomically(out / FACTS, json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False).encode())
+    text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(out / FACTS, text.encode("utf-8", "backslashreplace"))  # a folder's name may be no text
     return facts
 
 

@@ -123,7 +123,10 @@ def mask_of(subject: Subject, folder: Path, *, size: int) -> np.ndarray:
 
 
 def _mask_file(folder: Path, id: str) -> Path | None:
-    for path in (folder / id, (folder / id).with_suffix(".png")):
+    named = Path(id)
+    if named.is_absolute():  # as in a manifest: joined to a folder it would be the picture itself
+        named = Path(named.parent.name, named.name)
+    for path in (folder / named, (folder / named).with_suffix(".png")):
         if path.is_file():
             return path
     return None

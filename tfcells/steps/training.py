@@ -22,6 +22,7 @@ from tfcells.finetune.draws import count_batches
 from tfcells.finetune.examples import faults_by_name
 from tfcells.finetune.journal import Journal
 from tfcells.finetune.networks import Network
+from tfcells.finetune.phases import check_phase
 from tfcells.finetune.pictures import Pictures
 from tfcells.finetune.precision import precision_parity, resolve_precision
 from tfcells.finetune.table_examples import TableExamples
@@ -144,6 +145,8 @@ def _prepared(
     )
     first = build(precision)
     network = first.network
+    for phase in settings.phases:
+        check_phase(network, phase)
     held.append(examples_of(config, taught, fold, network))
     ready = [first]  # building a backbone takes seconds: what was built to be looked at is what is trained
 
