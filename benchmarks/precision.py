@@ -31,8 +31,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -330,8 +332,8 @@ def fed(options: argparse.Namespace) -> None:
         )
         network, alone = [], []
         for epoch in range(4):
-            network.append(timed(len(rows), lambda: who.trainee.model.fit(examples.training(epoch), verbose=0)))  # noqa: B023
-            alone.append(timed(len(rows), lambda: sum(1 for _ in examples.training(epoch))))  # noqa: B023
+            network.append(timed(len(rows), partial(who.trainee.model.fit, examples.training(epoch), verbose=0)))
+            alone.append(timed(len(rows), partial(deque, examples.training(epoch), maxlen=0)))
     say(
         "fed",
         backbone=options.backbone,

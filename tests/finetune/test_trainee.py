@@ -44,14 +44,17 @@ def batches():
     return tf.data.Dataset.from_tensor_slices((pixels, labels, weights)).batch(4)
 
 
+def plain_batches():
+    return tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(4)
+
+
 def trainee_of(*, batch_norm="frozen", loss=None, name="small"):
     settings = FinetuneSettings(
         network=NetworkSettings(name=name, weights="none", size=32),
         loss=loss or LossSettings(),
         training=TrainingSettings(batch_size=4, batch_norm=batch_norm, precision="float32"),
     )
-    plain = lambda: tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(4)  # noqa: E731
-    return build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain)("float32")
+    return build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain_batches)("float32")
 
 
 def test_nothing_is_compiled_by_xla_though_keras_would_on_a_gpu(small_row, monkeypatch):
@@ -161,17 +164,16 @@ def test_weights_of_a_whole_network_are_the_same_file_however_it_was_trained(tmp
         network=NetworkSettings(name="dense", weights="none"),
         training=TrainingSettings(batch_size=4, precision="float32"),
     )
-    plain = lambda: tf.data.Dataset.from_tensor_slices(pictures()[0]).batch(4)  # noqa: E731
     digests = []
     for begun in (False, True):
-        trainee = build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain)("float32")
+        trainee = build_trainee(settings, class_names=CLASSES, seed=1, batches=3, plain=plain_batches)("float32")
         if begun:  # an optimiser is there, and has a state
             trainee.begin(PhaseSettings(epochs=1, train="all"), first=True)
         (tmp_path / str(begun)).mkdir()
         path = trainee.write_weights(tmp_path / str(begun), name="mine")
         digests.append(file_digest(path))
     assert digests[0] == digests[1]
-    fresh = build_trainee(settings, class_names=CLASSES, seed=2, batches=3, plain=plain)("float32").model
+    fresh = build_trainee(settings, class_names=CLASSES, seed=2, batches=3, plain=plain_batches)("float32").model
     assert not np.array_equal(values(fresh)[0], values(trainee.model)[0])
     fresh.load_weights(path)
     for one, other in zip(values(fresh), values(trainee.model), strict=True):
