@@ -25,7 +25,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -234,10 +233,11 @@ def memory_alone(options: argparse.Namespace, precision: str) -> int:
 
 def memory(options: argparse.Namespace) -> None:
     """Two steps in one precision; prints the most bytes that the process took."""
+    from tfcells.features.peak_memory import peak_memory
+
     options.jit = False
     several_steps(contestant(options, options.precision).trainee.model, drawn_batch(options.size, options.batch), 2)
-    unit = 1 if sys.platform == "darwin" else 1024
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    print(peak_memory())
 
 
 def speed(options: argparse.Namespace) -> None:
