@@ -24,7 +24,7 @@ from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
 from tfcells.report.training_page import write_training_report
 from tfcells.report.words import percent, points
-from tfcells.steps.finetune import run_finetune
+from tfcells.steps.finetune import check_finetune_out, run_finetune
 from tfcells.steps.rates import find_rates
 
 ROW = Backbone(
@@ -363,6 +363,8 @@ def test_a_later_phase_that_cannot_be_is_refused_before_the_first(cell_folder, w
     with pytest.raises((UnknownNameError, RequestError), match=r"block9|99|Nothing would learn"):
         run_finetune(config_of(cell_folder, weights, phases=phases), out=tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+    mended = config_of(cell_folder, weights, phases=[phases[0]])
+    check_finetune_out(mended, tmp_path / "run")  # nothing was trained: the folder may be taken
 
 
 def test_a_folder_whose_name_is_no_text_is_learned_from(cell_folder, weights, tmp_path):

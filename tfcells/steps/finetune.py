@@ -32,7 +32,7 @@ from tfcells.steps.pictures import surest_misses
 from tfcells.steps.results import exit_code
 from tfcells.steps.split import write_split_files
 from tfcells.steps.taught import Taught, deal_rows
-from tfcells.steps.training import CONTACT_SHEET, TaughtNetwork, teach
+from tfcells.steps.training import CHECKPOINTS, CONTACT_SHEET, TaughtNetwork, teach
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     frozen = frozen_features(config.against) if config.against is not None else None
     table = read_rows(config, out=out, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / CONFIG).exists():
+    if not _begun(out):
         write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
     table, audited = audited_rows(config, table, out=out, progress=progress)
     taught = deal_rows(table, config.images, seed=config.seed)
@@ -198,8 +198,13 @@ def check_finetune_out(config: FinetuneConfig, out: Path) -> None:
             f"{out} exists and is no fine-tuning of tfcells. Choose another --out, or empty it."
         ) from none
     found = differences(_of_training(there), _of_training(config.as_json()))
-    if found:
+    if found and _begun(out):
         raise StaleStoreError(f"{out} holds another fine-tuning: {'; '.join(found)}. Choose another --out.")
+
+
+def _begun(out: Path) -> bool:
+    """Whether anything was trained: before, a configuration that was refused may be mended in the same folder."""
+    return any(folder.exists() for folder in (out / CHECKPOINTS, *out.glob(f"fold-*/{CHECKPOINTS}")))
 
 
 def _of_training(config: dict[str, Any]) -> dict[str, Any]:
