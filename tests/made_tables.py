@@ -37,8 +37,12 @@ def made_store(
     shard_rows: int = 50,
     seed: int = 0,
     labels: np.ndarray | None = None,
+    varies: float = 1.0,
 ) -> FeatureStore:
-    """A complete store: normal features of `early` and `late`, class means `signal` apart; colour without any."""
+    """A complete store: normal features of `early` and `late`, class means `signal` apart; colour without any.
+
+    The first of `early` varies so many times as much as the others.
+    """
     generator = np.random.default_rng(seed)
     labels = generator.permutation(np.arange(images) % classes) if labels is None else labels
     table = made_table(labels, groups=groups)
@@ -61,6 +65,7 @@ def made_store(
         name: (generator.normal(size=(images, width)) + signal * generator.normal(size=(classes, width))[labels])
         for name, width in zip(names, widths, strict=True)
     }
+    arrays["early"][:, 0] *= varies
     arrays["colour"] = generator.normal(size=(images, 21))
     with StoreWriter.open(path, recipe=recipe, table=table) as writer:
         for start in range(0, images, shard_rows):

@@ -87,6 +87,24 @@ def test_the_export_says_which_parameters_were_chosen(study: Study) -> None:
     assert card["probe"] == study.results["best"]["probe"]
 
 
+def test_an_export_that_does_not_answer_as_measured_costs_the_study_the_export_alone(
+    study: Study, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(study.out, run, ignore=shutil.ignore_patterns("export", "report.html", "results.json"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise DamageError("The export's features differ.")
+
+    monkeypatch.setattr("tfcells.study.make_export", refuse)
+    with pytest.raises(DamageError, match=r"^The export's features differ\. Everything but the export is in .*run\.$"):
+        run_study(study_config(pictures), out=run)
+    results = json.loads((run / "results.json").read_text())
+    jsonschema.validate(results, json.loads(SCHEMA.read_text()))
+    assert results == {**study.results, "export": None}
+    assert "None was made: the one tried did not answer as measured" in (run / "report.html").read_text()
+
+
 def test_an_export_of_files_that_do_not_belong_together_is_refused(study: Study, tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

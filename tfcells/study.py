@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tfcells.config import StudyConfig
-from tfcells.errors import RequestError
+from tfcells.errors import DamageError, RequestError
 from tfcells.features.extract import extract
 from tfcells.features.store import FeatureStore, known_files
 from tfcells.images.readers import read_images
@@ -69,6 +69,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     Raises:
         RequestError: If the study cannot be made as asked. Nothing was written, unless it is the groups found by the
             audit that forbid it; the message then says what is kept.
+        DamageError: If the export does not answer as measured. Everything else was written.
     """
     out = Path(out)
     check_out(out)
@@ -126,8 +127,14 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     reviews = review_of(sweep)
     results["review"] = review_json(reviews)
     results["maps"] = _draw(config, store, sweep, table.source, out, progress)
-    results["export"] = _export(config, store, split, final, results, table.source, out)
+    unlike = None
+    try:
+        results["export"] = _export(config, store, split, final, results, table.source, out)
+    except DamageError as refused:
+        results["export"], unlike = None, refused
     _write(out, results, split, sweep, reviews, table.source)
+    if unlike is not None:
+        raise DamageError(f"{unlike} Everything but the export is in {out}.") from unlike
     return Study(out=out, results=results)
 
 

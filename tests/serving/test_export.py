@@ -18,8 +18,10 @@ from tfcells.backbones.golden import golden_picture
 from tfcells.errors import DamageError, RequestError
 from tfcells.images.decode import decode_image
 from tfcells.serving.card import check_card, find_export
-from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier
+from tfcells.serving.export import ExportedParts, ServedModel, export_classifier
 from tfcells.serving.png import encode_png
+
+PARITY = 1e-5
 
 FRESH_PROCESS = """
 import json, sys

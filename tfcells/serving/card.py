@@ -1,6 +1,7 @@
 """`card.json`: what an export is, what was measured, and the fingerprint its answers are checked against."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,12 @@ VERSION: Final = "1"
 def write_card(into: Path, card: Mapping[str, object]) -> None:
     """Write `card.json`."""
     (into / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def remove_export(folder: Path) -> None:
+    """Take an export away, its card first: a card must never stand beside a model it does not describe."""
+    (folder / CARD).unlink(missing_ok=True)
+    shutil.rmtree(folder / VERSION, ignore_errors=True)
 
 
 def find_export(path: Path) -> Path:

@@ -9,25 +9,22 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcells.arrays import Pixels, Probabilities
+from tfcells.arrays import Float32, Pixels, Probabilities
 from tfcells.backbones.golden import golden_picture
 from tfcells.backbones.open import OpenBackbone
 from tfcells.backbones.preprocess import resize_images
 from tfcells.errors import DamageError, RequestError
 from tfcells.images.decode import decode_image
-from tfcells.serving.card import CARD, VERSION, check_card, find_export, read_card, write_card
+from tfcells.serving.card import VERSION, check_card, find_export, read_card, remove_export, write_card
 from tfcells.serving.decoding import decode_pixels, header_problem
 from tfcells.serving.png import encode_png
 from tfcells.serving.probe_graph import stage_of
-
-PARITY: Final = 1e-5
-"""Largest allowed difference between an exported probability and the one that was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,8 +144,7 @@ def export_classifier(
     shutil.rmtree(temporary, ignore_errors=True)
     tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.serve, "check": module.check})
     target = into / VERSION
-    (into / CARD).unlink(missing_ok=True)  # first: a card must never stand beside a model it does not describe
-    shutil.rmtree(target, ignore_errors=True)
+    remove_export(into)
     temporary.rename(target)
     write_card(into, facts)
     return into
@@ -196,7 +192,13 @@ class ServedModel:
 
     def classify_pixels(self, pictures: Sequence[Pixels]) -> Probabilities:
         """Class probabilities of canonical pixels, float64 of shape (pictures, classes)."""
-        return self.probabilities([encode_png(pixels) for pixels in pictures])
+        return self.answers_to_pixels(pictures)[0]
+
+    def answers_to_pixels(
+        self, pictures: Sequence[Pixels]
+    ) -> tuple[Probabilities, Float32[np.ndarray, "pictures features"]]:
+        """Class probabilities of canonical pixels, float64 of shape (pictures, classes), and the features behind."""
+        return self._answers([encode_png(pixels) for pixels in pictures])
 
     def problems(self, files: Sequence[bytes]) -> list[str]:
         """Why each file would be declined; empty for those that are taken."""
@@ -208,12 +210,15 @@ class ServedModel:
         Raises:
             DamageError: If one is declined or damaged.
         """
+        return self._answers(files)[0]
+
+    def _answers(self, files: Sequence[bytes]) -> tuple[Probabilities, Float32[np.ndarray, "files features"]]:
         try:
             answer = self._serve(tf.constant(files, tf.string))
         except tf.errors.InvalidArgumentError as refused:
             raise DamageError(f"The export declined a file: {refused.message}") from refused
         probabilities: np.ndarray = answer["probabilities"].numpy()
-        return probabilities.astype(np.float64)
+        return probabilities.astype(np.float64), answer["embedding"].numpy()
 
 
 def _widths(parts: ExportedParts) -> list[int]:

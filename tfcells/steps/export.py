@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,10 @@ from tfcells.features.store import FeatureStore
 from tfcells.images.sources import PixelSource
 from tfcells.images.splits import TRAIN, Split
 from tfcells.probes.final import FinalProbe
-from tfcells.serving.card import CARD, VERSION, write_card
+from tfcells.serving.card import CARD, VERSION, remove_export, write_card
+from tfcells.steps.served_parity import rounding_words, served_parity, unmeasured
+
+_log = logging.getLogger(__name__)
 
 _COMPARED: Final = 16  # pictures on which the export is held against the Python path
 
@@ -62,7 +66,8 @@ def current_card(folder: Path, *, inputs: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     whole = (folder / VERSION / "saved_model.pb").is_file()
-    return card if whole and card.get("inputs") == inputs and "parity" in card else None
+    measured = "of_probe" in card.get("parity", {})
+    return card if whole and measured and card.get("inputs") == inputs else None
 
 
 def card_facts(results: Mapping[str, Any], chosen: Mapping[str, Any], inputs: str) -> dict[str, Any]:
@@ -106,14 +111,14 @@ def make_export(
 
     Raises:
         RequestError: If the features were not made by TensorFlow in float32.
-        DamageError: If probabilities differ by more than `PARITY` on a training picture.
+        DamageError: If it does not answer to training pictures as measured, see `served_parity`; it is taken away.
     """
     refusal = why_no_export(store)
     if refusal is not None:
         raise RequestError(refusal)
     from tfcells.backbones.cut import cut_backbone
     from tfcells.features.forward import open_checked
-    from tfcells.serving.export import PARITY, ExportedParts, ServedModel, export_classifier
+    from tfcells.serving.export import ExportedParts, ServedModel, export_classifier
 
     backbone = open_checked(extraction)
     stored = store.recipe["weights"]["sha256"]
@@ -128,18 +133,19 @@ def make_export(
     )
     export_classifier(parts, into=into, card=card, golden=store.recipe["golden"])
     served = ServedModel(into)
+    served.card["parity"] = unmeasured()
     if source is not None:
         rows = _compared_rows(store, split)
-        found = served.classify_pixels([source.read(store.rows.ids[row]) for row in rows])
-        worst = float(np.abs(found - final.probabilities(store, rows)).max())
-        if not worst <= PARITY:
-            raise DamageError(
-                f"The export's probabilities differ by {worst:.2g} from the measured ones on {len(rows)} pictures; "
-                f"{PARITY} is allowed. It was not made from what was measured."
-            )
-        served.card["parity"] = {"pictures": len(rows), "largest_difference": worst, "allowed": PARITY}
-    else:
-        served.card["parity"] = {"pictures": 0, "largest_difference": None, "allowed": PARITY}
+        probabilities, embedding = served.answers_to_pixels([source.read(store.rows.ids[row]) for row in rows])
+        try:
+            parity = served_parity(final, store, rows, probabilities=probabilities, embedding=embedding)
+        except DamageError:
+            remove_export(into)
+            raise
+        served.card["parity"] = parity
+        words = rounding_words(parity)
+        if words is not None:
+            _log.warning("export: %s", words)
     write_card(into, served.card)
     return served.card
 
