@@ -86,14 +86,14 @@ def manifest(args: argparse.Namespace) -> None:
 
 
 def ship(args: argparse.Namespace) -> None:
-    """Write the weights; into the package with their fingerprint and a line for the card, or elsewhere."""
+    """Write the weights, into the package with their fingerprint, or elsewhere; and a line for the card."""
     target = args.out or cells_shipped.SHIPPED
     before = file_digest(target) if target.is_file() else None
     cells_shipped.write_shipped(args.run_folder, target)
     print(f"{target}: {target.stat().st_size:,} bytes, SHA-256 {file_digest(target)}")
     if args.out is None:
         cells_shipped.record_fingerprint(target, instead_of=before)
-        keep([cells_shipped.facts_of(args.run_folder, target)])
+    keep([cells_shipped.facts_of(args.run_folder, target)])
 
 
 def score(args: argparse.Namespace) -> None:
@@ -122,7 +122,7 @@ def card(args: argparse.Namespace) -> None:
     with RESULTS.open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     target = cells_shipped.SHIPPED.with_name("mobilenet_v2_cells.md")
-    text = cells_card.written(lines, weights=cells_shipped.SHIPPED, name=args.weights, sets=SCORED)
+    text = cells_card.written(lines, weights=cells_shipped.SHIPPED, name=args.weights, sets=SCORED, families=FAMILIES)
     target.write_text(text, encoding="utf-8")
     print(target)
 

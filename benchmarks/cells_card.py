@@ -1,19 +1,27 @@
 """The model card of the weights `cells`, from what was kept of their making and their scores; no figure is typed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import cells_scored
 import jinja2
 
+from tfcells.backbones.seen import list_beside
 from tfcells.backbones.weights import file_digest
 
 TEMPLATE: Final = Path(__file__).with_name("cells_card.md.j2")
 Lines = Sequence[dict[str, Any]]
 
 
-def written(lines: Lines, *, weights: Path, name: str, sets: Mapping[str, str | None]) -> str:
+def written(
+    lines: Lines,
+    *,
+    weights: Path,
+    name: str,
+    sets: Mapping[str, str | None],
+    families: Mapping[str, Collection[str]],
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -21,6 +29,11 @@ def written(lines: Lines, *, weights: Path, name: str, sets: Mapping[str, str | 
         weights: The shipped file.
         name: What the weights are called where they were scored.
         sets: Sets that must have been scored, with the family that the weights must not have been taught.
+        families: Sets of each family.
+
+    Raises:
+        SystemExit: If something of the making or the scores is not kept, or weights that were scored were made
+            otherwise than those that ship, or taught what they were scored on.
     """
     sha256 = file_digest(weights)
     shipped = [line for line in lines if line["benchmark"] == "cells shipped" and line["sha256"] == sha256]
@@ -34,10 +47,14 @@ def written(lines: Lines, *, weights: Path, name: str, sets: Mapping[str, str | 
     other = [line for line in ours if line["without"] is None and line["sha256"] != sha256]
     if other:
         raise SystemExit(f"{other[0]['set']} was scored by {other[0]['sha256']}; {sha256} ships. Score what ships.")
+    for line in ours:
+        if line["without"] is not None:
+            check_made_alike(line, lines, shipped[-1], forbidden=families[line["without"]])
     both = [line for line in scored if line["weights"] in (name, cells_scored.BASELINE)]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         made=shipped[-1],
+        seen=list_beside(weights).name,
         families=sorted({line["without"] for line in ours if line["without"]}),
         headline=cells_scored.as_table(both),
         readings=cells_scored.as_table(both, all_readings=True),
@@ -48,6 +65,31 @@ def written(lines: Lines, *, weights: Path, name: str, sets: Mapping[str, str | 
         percent=cells_scored.percent,
         scored=ours[0],
     )
+
+
+def check_made_alike(
+    scored: Mapping[str, Any], lines: Lines, shipped: Mapping[str, Any], *, forbidden: Collection[str]
+) -> None:
+    """Refuse scores of weights that were made by another recipe than those that ship, or taught a forbidden set."""
+    whose = f"The weights {scored['sha256']}, by which {scored['set']} was scored,"
+    made = [line for line in lines if line["benchmark"] == "cells shipped" and line["sha256"] == scored["sha256"]]
+    if not made:
+        raise SystemExit(f"Nothing is kept of how {whose[4:-1]}, were made. Make them by `ship RUN --out FILE`.")
+    other = [key for key in ("began_with", "precision", "versions") if made[-1][key] != shipped[key]]
+    for section, value in recipe(shipped).items():
+        if recipe(made[-1]).get(section) != value:
+            other.append(f"config.{section}")
+    if other:
+        raise SystemExit(f"{whose} were made otherwise than those that ship: {', '.join(other)}. Make them alike.")
+    taught = sorted({entry["set"] for entry in made[-1]["taught"]} & set(forbidden))
+    if taught:
+        raise SystemExit(f"{whose} were taught {', '.join(taught)} of the same family. Make them without it.")
+
+
+def recipe(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a making, but for which images it was and what it is called."""
+    config = {key: value for key, value in made["config"].items() if key != "name"}
+    return {**config, "images": {key: value for key, value in config["images"].items() if key != "root"}}
 
 
 def newest(lines: Lines) -> list[dict[str, Any]]:

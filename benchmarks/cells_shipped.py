@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import tfcells
+from tfcells.backbones.seen import list_beside
 
 PACKAGE: Final = Path(tfcells.__file__).parent / "backbones"
 SHIPPED: Final = PACKAGE / "shipped" / "mobilenet_v2_cells.weights.h5"
@@ -22,11 +24,13 @@ def finished(run: Path) -> tuple[dict[str, Any], Path]:
 
 
 def write_shipped(run: Path, target: Path) -> None:
-    """Write the weights that a run ended with, halved."""
+    """Write the weights that a run ended with, halved, and the list of the pictures that they have seen."""
     from tfcells.backbones.compact import write_compact
 
+    _, weights = finished(run)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_compact(finished(run)[1], target)
+    write_compact(weights, target)
+    shutil.copyfile(list_beside(weights), list_beside(target))
 
 
 def record_fingerprint(weights: Path, *, instead_of: str | None) -> None:

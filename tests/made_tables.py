@@ -17,7 +17,7 @@ def made_table(
     ids = tuple(f"class {label}/{row:04d}.png" for row, label in enumerate(labels.tolist()))
     return ImageTable(
         ids=ids,
-        digests=tuple(f"{row:064x}" for row in range(len(ids))),
+        digests=tuple(f"{row:016x}{row:048x}" for row in range(len(ids))),
         labels=labels.astype(np.int64),
         class_names=class_names or tuple(f"class {label}" for label in range(int(labels.max()) + 1)),
         groups=tuple(groups) if groups is not None else ids,

@@ -1,5 +1,6 @@
 """What makes, scores and describes the weights `cells`: sets, gains and the card."""
 
+import copy
 import csv
 import json
 import sys
@@ -140,15 +141,17 @@ def made(tmp_path):
         for set_, family, more in (("one", "pbc", {}), ("two", None, {"gain": -0.01, "p_value": 0.4}))
         for name in ("imagenet", "cells")
     ]
-    return file, [shipped, *scores]
+    left_out = {**shipped, "sha256": "e" * 64, "taught": [{**shipped["taught"][0], "set": "three"}]}
+    return file, [shipped, left_out, *scores]
 
 
 SETS = {"one": "pbc", "two": None}
+SETS_OF_FAMILY = {"pbc": ["one"]}
 
 
 def test_the_card_holds_digest_counts_recipe_and_every_verdict(made):
     file, lines = made
-    text = cells_card.written(lines, weights=file, name="cells", sets=SETS)
+    text = cells_card.written(lines, weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
     assert f"`{file_digest(file)}`" in text
     assert "| `pbc` | white/ig | 240 | 239 |" in text
     assert "- `one`: better than ImageNet's, +3.0 (+1.0 to +5.0) points of balanced accuracy, p = 0.001." in text
@@ -162,7 +165,7 @@ def test_the_card_takes_the_newest_scores_and_names_what_else_was_tried(made):
     file, lines = made
     newer = score_line("cells", "one", without="pbc", sha256="e" * 64, gain=-0.04)
     tried = score_line("whole", "one", without="pbc", sha256="d" * 64)
-    text = cells_card.written([*lines, newer, tried], weights=file, name="cells", sets=SETS)
+    text = cells_card.written([*lines, newer, tried], weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
     assert "- `one`: **worse than ImageNet's**, -4.0 (-6.0 to -2.0)" in text
     assert "Other weights were scored on the same cells (whole)." in text
 
@@ -170,12 +173,37 @@ def test_the_card_takes_the_newest_scores_and_names_what_else_was_tried(made):
 def test_a_card_of_weights_that_were_not_scored_or_not_made_here_is_refused(made):
     file, lines = made
     with pytest.raises(SystemExit, match="Weights 'cells' were not scored on two"):
-        cells_card.written(lines[:-2], weights=file, name="cells", sets=SETS)
+        cells_card.written(lines[:-2], weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
     with pytest.raises(SystemExit, match=r"Nothing is kept of how .* was made"):
-        cells_card.written(lines[1:], weights=file, name="cells", sets=SETS)
+        cells_card.written(lines[2:], weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
     other = {**lines[-1], "sha256": "0" * 64}
     with pytest.raises(SystemExit, match=r"two was scored by 0{64}; .* ships\. Score what ships\."):
-        cells_card.written([*lines, other], weights=file, name="cells", sets=SETS)
+        cells_card.written([*lines, other], weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
+
+
+def changed(line, **more):
+    return {**copy.deepcopy(line), **more}
+
+
+def test_scores_of_weights_that_were_made_otherwise_than_those_that_ship_are_refused(made):
+    file, lines = made
+    ours, left_out, *scores = lines
+
+    def write(other):
+        cells_card.written([ours, *other, *scores], weights=file, name="cells", sets=SETS, families=SETS_OF_FAMILY)
+
+    write([changed(left_out, config={**left_out["config"], "name": "no_pbc"})])
+    with pytest.raises(SystemExit, match=r"Nothing is kept of how weights e{64}, by which one was scored, were made"):
+        write([])
+    rates = changed(left_out)
+    rates["config"]["phases"][1]["body_rate"] = 1e-3
+    rates["config"]["images"]["root"] = "elsewhere.csv"
+    with pytest.raises(SystemExit, match=r"The weights e{64}, .* otherwise than those that ship: config\.phases\. "):
+        write([rates])
+    with pytest.raises(SystemExit, match=r"otherwise than those that ship: began_with\."):
+        write([changed(left_out, began_with="0" * 64)])
+    with pytest.raises(SystemExit, match=r"were taught one of the same family\. Make them without it\."):
+        write([changed(left_out, taught=[{**left_out["taught"][0], "set": "one"}])])
 
 
 def test_a_run_of_several_networks_cannot_be_shipped(tmp_path):

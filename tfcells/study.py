@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tfcells.backbones.seen import seen_words
 from tfcells.config import StudyConfig
 from tfcells.errors import DamageError, RequestError
 from tfcells.features.extract import extract
@@ -32,6 +33,7 @@ from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail,
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
 from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
+from tfcells.steps.seen import seen_json
 from tfcells.steps.split import write_split_files
 from tfcells.steps.trust import review_of, shortcuts_of, trust_json
 
@@ -98,6 +100,7 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
         announce=lambda plan: check(plan.widths),
     )
     check({tap: store.widths[tap] for tap in store.layers})  # nothing was announced if nothing was missing
+    _warn_of_seen(store, config)
     workers, audited = worker_count(config.probes.workers), None
     if config.images.audit:
         audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
@@ -148,6 +151,13 @@ def check_out(out: Path) -> None:
         return
     if not any((out / name).exists() for name in RUN_FILES):
         raise RequestError(f"{out} exists and is no run of tfcells. Choose another --out, or empty it.")
+
+
+def _warn_of_seen(store: FeatureStore, config: StudyConfig) -> None:
+    weights = config.backbone.weights
+    words = seen_words(seen_json(store, weights=weights), weights=weights)
+    if words is not None:
+        _log.warning("%s", words)
 
 
 def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:

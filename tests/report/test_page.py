@@ -308,6 +308,11 @@ def test_warnings_say_what_must_be_known_and_nothing_else(results):
     results["data"] |= {"quarantined": [{"id": "a", "reason": "b"}], "left_out": {"rare": "2 images"}}
     assert found(results, "quarantined") == ["1 files were quarantined; they are named below."]
     assert found(results, "left out") == ["Class rare is left out of the probes: 2 images."]
+    results["backbone"] |= {"weights": "cells", "seen": {"images": 0, "of": 150}}
+    assert found(results, "have seen") == []
+    results["backbone"]["seen"] = {"images": 90, "of": 150}
+    (seen,) = found(results, "have seen")
+    assert seen.startswith("The weights cells have seen 90 of these 150 images in their own training, so the numbers")
     results["data"]["groups"] = results["data"]["images"]
     assert len(found(results, "Every image is its own group")) == 1
     results["best"]["balanced_accuracy"] = {"value": 0.9, "low": 0.79, "high": 0.95}

@@ -88,11 +88,14 @@ def file_digest(path: Path) -> str:
 
 def model_card(sha256: str) -> Path | None:
     """The model card of weights that ship with tfcells, by the digest of their file; None for all others."""
-    cards = ((weights, weights.with_name(weights.name.removesuffix(".weights.h5") + ".md")) for weights in _shipped())
+    cards = (
+        (weights, weights.with_name(weights.name.removesuffix(".weights.h5") + ".md")) for weights in shipped_files()
+    )
     return next((card for weights, card in cards if card.is_file() and file_digest(weights) == sha256), None)
 
 
-def _shipped() -> list[Path]:
+def shipped_files() -> list[Path]:
+    """Files of the weights that ship with tfcells."""
     return sorted(_SHIPPED.glob("*.weights.h5"))
 
 
@@ -125,7 +128,7 @@ def _short_name(path: Path, backbone: str) -> str:
 def _shipped_for(name: str) -> str:
     """Which backbones weights of this name are shipped for; nothing where there is none."""
     ending = f"_{name}.weights.h5"
-    having = [path.name.removesuffix(ending) for path in _shipped() if path.name.endswith(ending)]
+    having = [path.name.removesuffix(ending) for path in shipped_files() if path.name.endswith(ending)]
     return f"tfcells ships {name!r} for: {', '.join(having)}. " if having else ""
 
 

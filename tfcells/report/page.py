@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from markupsafe import Markup
 
+from tfcells.backbones.seen import seen_words
 from tfcells.backbones.weights import model_card
 from tfcells.report.explanations import kept_explanations
 from tfcells.report.figures import (
@@ -122,6 +123,9 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
             "Random weights. This backbone has never seen a picture (weights: none, batch norm calibrated): its "
             "numbers say what an untrained network gives, not what a pretrained one would."
         )
+    seen = seen_words(results["backbone"]["seen"], weights=results["backbone"]["weights"])
+    if seen is not None:
+        found.append(seen)
     data = results["data"]
     if data["quarantined"]:
         found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")

@@ -71,6 +71,10 @@ class Taught:
         """Row identities."""
         return self.table.ids
 
+    def digests_of(self, rows: Rows) -> tuple[str, ...]:
+        """Digests of the pixels of rows."""
+        return tuple(self.table.digests[row] for row in rows.tolist())
+
 
 def deal_rows(table: ImageTable, images: TaughtImagesConfig, *, seed: int) -> Taught:
     """Split a table: one holdout, or folds; and within what is left, the rows that the epoch is chosen by.

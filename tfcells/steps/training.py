@@ -12,6 +12,7 @@ import numpy as np
 
 from tfcells.arrays import Probabilities
 from tfcells.backbones.catalog import BACKBONES
+from tfcells.backbones.seen import SeenPictures, write_seen
 from tfcells.backbones.weights import file_digest
 from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
@@ -35,6 +36,7 @@ from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
 from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
 from tfcells.steps.layer_drift import layer_drift
 from tfcells.steps.maps import stratified_sample
+from tfcells.steps.seen import seen_by, seen_count
 from tfcells.steps.taught import Taught, TaughtFold
 
 CHECKPOINTS: Final = "checkpoints"
@@ -100,6 +102,8 @@ def teach(
         watched = _asked(trainee, examples, taught, fold.watched)
         parity = _parity(trainee, examples, taught, fold, seed=config.seed)
     weights = trainee.write_weights(folder, name=config.name)
+    before = _seen_before(config, network)
+    write_seen(weights, SeenPictures.of(taught.digests_of(fold.learning)) | (before or SeenPictures.of(())))
     _draw_curve(trained, config, fold, folder)
     _project(taught, fold, embeddings, watched, folder)
     facts = {
@@ -108,9 +112,17 @@ def teach(
         "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
         "parity": parity,
         "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
+        "seen": seen_count(before, taught.digests_of(fold.asked)),
         "drift": _drift(config, taught, fold, weights, network, folder, progress),
     }
     return TaughtNetwork(facts=facts, probabilities=answers, minutes=facts["minutes"], size=network.size)
+
+
+def _seen_before(config: FinetuneConfig, network: Network) -> SeenPictures | None:
+    """What the weights that training began with have seen; None where no list says so."""
+    if network.body is None:
+        return None
+    return seen_by(network.settings.name, config.network.weights, sha256=network.sha256)
 
 
 def _facts(trained: Trained, fold: TaughtFold) -> dict[str, Any]:
