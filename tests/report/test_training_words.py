@@ -44,6 +44,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
         "split": {"unlike_asked": []},
         "audit": None,
+        "families": None,
         "comparison": comparison,
     } | changes
 
@@ -86,6 +87,19 @@ def test_the_verdict_says_who_was_asked_and_that_nothing_was_compared():
     assert "on 20 images in 9 groups that neither taught it nor chose its epoch." in verdict(results_of())
     assert "that did not teach it." in verdict(results_of(validation=0))
     assert "It was not compared with frozen features" in verdict(results_of())
+
+
+def test_who_was_told_families_is_said_and_of_which_it_was_all_there_was_to_know():
+    families = {"names": ["lab", "other"], "of_one_class": [{"family": "other", "class": "other/c", "asked": 7}]}
+    told = verdict(results_of(families=families))
+    assert "The network was told the family of every image that was asked: classes competed" in told
+    both = verdict(results_of(families=families, gain=(0.05, 0.01, 0.09)))
+    assert "The network and the frozen probe were both told the family of every image" in both
+    (warning,) = warnings(results_of(families=families))
+    assert warning.startswith("Right by construction: 7 of the 20 images that were asked")
+    assert "other (other/c, 7 images)" in warning
+    assert warnings(results_of(families=families | {"of_one_class": []})) == []
+    assert "told" not in verdict(results_of())
 
 
 def test_what_makes_numbers_doubtful_is_warned_of():

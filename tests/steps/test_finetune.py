@@ -1,7 +1,9 @@
 """A whole fine-tuning of a small network on drawn cells: its files, its numbers, and going on after a stop."""
 
+import contextlib
 import csv
 import html
+import io
 import json
 import os
 import re
@@ -316,6 +318,46 @@ def test_the_command_line_trains_folds_without_choosing_and_says_what_came_of_it
     assert main([*words, "--phases.1.head_rate", "0.02", "--quiet"]) == 2
     assert "phases.1.head_rate is 0.01 in the store, 0.02 was asked for" in capsys.readouterr().err
     assert Path(out / "finetune.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def of_families(tmp_path_factory, cell_folder, finished):
+    """A small network without a body, taught two families of classes without rows that choose, by the command line."""
+    root = tmp_path_factory.mktemp("families")
+    shutil.copytree(cell_folder, root / "cells")
+    family = {"eosinophil": "lab/eosinophil", "lymphocyte": "lab/lymphocyte", "platelet": "other/platelet"}
+    ids = sorted(str(path.relative_to(root / "cells")) for path in (root / "cells").glob("*/*.jpg"))
+    lines = [f"{id},{family[id.split('/')[0]]}" for id in ids]
+    (root / "cells" / "cells.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    (root / "small.yaml").write_text(
+        f"images: {{root: {root}/cells/cells.csv, audit: false, folds: 2, validation: 0}}\n"
+        "network: {name: light_cnn, weights: none, size: 32}\nphases: [{epochs: 1}]\nloss: {families: true}\n"
+        "training: {batch_size: 8, precision: float32, augmentation: none}\n"
+    )
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        words = ["finetune", str(root / "small.yaml"), "--out", str(root / "out"), "--quiet"]
+        assert main([*words, "--against", str(finished.out / "frozen")]) == 0
+    return root / "out", said.getvalue()
+
+
+def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_families):
+    out, said = of_families
+    results = json.loads((out / "finetune.json").read_text())
+    assert results["families"] == {
+        "names": ["lab", "other"],
+        "of_one_class": [{"family": "other", "class": "other/platelet", "asked": 12}],
+    }
+    assert results["comparison"]["frozen"]["told_family"] is True
+    recall = {row["class"]: row["recall"]["value"] for row in results["per_class"]}
+    assert recall["other/platelet"] == 1.0 > min(recall.values())
+    page = html.unescape((out / "report.html").read_text())
+    for words in (
+        "The network and the frozen probe were both told the family of every image",
+        "Right by construction: 12 of the 36 images that were asked",
+    ):
+        assert words in page and words in said
+    assert any("Right by construction: 12 of" in warning for warning in results["warnings"])
 
 
 def test_rates_are_found_from_the_command_line_and_nothing_is_trained(

@@ -9,6 +9,7 @@ from made_tables import made_store, made_table
 
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError
+from tfcells.finetune.families import family_mask, probabilities
 from tfcells.probes.crossval import SweepRows, out_of_fold
 from tfcells.steps.frozen import compare_frozen, frozen_features
 from tfcells.steps.taught import deal_rows
@@ -104,3 +105,60 @@ def test_a_store_is_found_by_itself_and_within_a_study(store, tmp_path):
     assert frozen_features(tmp_path / "study").digest == store.digest
     with pytest.raises(RequestError, match="is no feature store"):
         frozen_features(tmp_path)
+
+
+FAMILIES = ("lab/a", "lab/b", "other/c")
+
+
+def taught_families():
+    table = made_table(LABELS, groups=GROUPS, class_names=FAMILIES)
+    return deal_rows(table, TaughtImagesConfig(root="x", folds=3), seed=0)
+
+
+def test_a_network_and_a_probe_of_equal_logits_that_are_told_the_family_answer_alike(store, monkeypatch):
+    from tfcells.steps import frozen as module
+
+    taught = taught_families()
+    rows = asked_rows(taught)
+    logits = np.random.default_rng(1).normal(size=(180, 3)).astype(np.float32)
+    monkeypatch.setattr(
+        module, "_answers", lambda vectors, own, learning, asked, parameters, *, seed: probabilities(logits[asked])
+    )
+    competing = family_mask(FAMILIES)[rows.labels]
+    tuned = out_of_fold(probabilities(logits[taught.asked], competing=competing), rows.labels)
+    found = compare_frozen(store, taught, tuned, rows, minutes=1.0, families=True)
+    assert found["frozen"]["told_family"] is True
+    assert found["frozen"]["accuracy"]["value"] == pytest.approx(tuned.hits.mean())
+    for gain in found["gain"].values():
+        assert gain["difference"]["low"] < gain["difference"]["value"] == 0 < gain["difference"]["high"]
+    untold = compare_frozen(store, taught, tuned, rows, minutes=1.0)
+    assert untold["frozen"]["told_family"] is False
+    assert untold["gain"]["accuracy"]["difference"]["value"] > 0.1  # what it was worth to be told
+
+
+def test_a_probe_that_is_told_the_family_is_always_right_about_a_class_that_is_alone_in_it(store):
+    taught = taught_families()
+    tuned, rows = answers_right(taught, 1.0)
+    missed = {}
+    for families in (False, True):
+        found = compare_frozen(store, taught, tuned, rows, minutes=1.0, families=families)
+        missed[families] = found["gain"]["accuracy"]["difference"]["value"] * len(rows.labels)
+    with_two = found["frozen"]["balanced_accuracy"]["value"]
+    # Recall of the lone class is 1: all that is missed is missed in the other two, which are as frequent.
+    assert with_two == pytest.approx(1 - missed[True] / (2 * 60) * 2 / 3)
+    assert missed[True] < missed[False]
+
+
+def test_the_tap_is_chosen_by_answers_that_were_told_the_family_too(store, monkeypatch):
+    from tfcells.steps import frozen as module
+
+    scored = []
+    original = module._balanced
+    monkeypatch.setattr(
+        module, "_balanced", lambda predicted, labels: scored.append((predicted, labels)) or original(predicted, labels)
+    )
+    taught = taught_families()
+    tuned, rows = answers_right(taught, 1.0)
+    compare_frozen(store, taught, tuned, rows, minutes=1.0, families=True)
+    for predicted, labels in scored:
+        assert ((predicted == 2) == (labels == 2)).all()

@@ -18,6 +18,7 @@ from tfcells.cli.show import (
 )
 from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
+from tfcells.report.training_words import family_words
 
 if TYPE_CHECKING:
     from tfcells.config import FinetuneConfig
@@ -516,15 +517,12 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
     ]
     for fold in results["folds"]:
         place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
-        lines += [
-            f"  in {entry['to']} from phase {entry['phase']}, epoch {entry['epoch']} on: {entry['reason']} in "
-            f"{entry['from']}"
-            for entry in fold["fallbacks"]
-        ]
         lines.append(f"weights: {place / fold['weights']['file']}")
         lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
     if results["comparison"] is not None:
         lines += _comparison_lines(results["comparison"])
+    lines += [words for words in (family_words(results),) if words is not None]
+    lines += [f"warning: {warning}" for warning in results["warnings"]]
     return [visible(line) for line in [*lines, f"report:  {out / 'report.html'}"]]
 
 

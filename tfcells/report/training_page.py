@@ -13,6 +13,7 @@ from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
 from tfcells.report.rendering import page_environment, reduced_uri, svg
 from tfcells.report.training_figures import plot_drift, plot_training
+from tfcells.report.training_words import family_words, lone_class_words
 from tfcells.report.words import percent, points
 
 _SHEET_WIDTH: Final = 1200
@@ -62,6 +63,9 @@ def verdict(results: Mapping[str, Any]) -> str:
         f"{percent(results['accuracy'])} accuracy on {asked['images']:,} images in {asked['groups']:,} groups that "
         f"{_what_they_are(folds[0], once=once)}. "
     )
+    told = family_words(results)
+    if told is not None:
+        text += f"{told} "
     comparison = results["comparison"]
     if comparison is None:
         return text + "It was not compared with frozen features; that is asked for by compare: true."
@@ -88,7 +92,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
     data, folds, found = results["data"], results["folds"], []
     if data["quarantined"]:
-        found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
+        found.append(f"{len(data['quarantined']):,} files were quarantined, each with its name and reason.")
     found += [f"Class {name} is left out: {reason}." for name, reason in data["left_out"].items()]
     found += [f"{difference[0].upper()}{difference[1:]}." for difference in results["split"]["unlike_asked"]]
     if data["groups"] == data["images"]:
@@ -104,6 +108,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
             f"The interval of the accuracy is wider than {100 * _WIDE:.0f} points: {results['asked']['groups']:,} "
             "groups were asked, too few to say more."
         )
+    found += [words for words in (lone_class_words(results),) if words is not None]
     for fold in folds:
         found += _warnings_of(fold, "" if len(folds) == 1 else f" in fold {fold['fold']}")
     if results["comparison"] is not None:

@@ -19,13 +19,14 @@ from tfcells.features.extract import Extraction, extract
 from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import differences
 from tfcells.features.store import FeatureStore, known_files
+from tfcells.finetune.families import family_names, lone_classes
 from tfcells.images.readers import read_images
 from tfcells.images.table import ImageTable
 from tfcells.probes.candidates import score
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.summary import confusion_json, per_class_json, scores_json
 from tfcells.progress import Progress, silent
-from tfcells.report.training_page import write_training_report
+from tfcells.report.training_page import warnings, write_training_report
 from tfcells.steps.audit import audit_images, audited_groups
 from tfcells.steps.frozen import compare_frozen, frozen_features, places_in
 from tfcells.steps.pictures import surest_misses
@@ -101,12 +102,20 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         "audit": audited,
         "asked": {"images": len(rows.labels), "groups": len(np.unique(rows.groups))},
         **_scores_json(answers, rows, taught.class_names),
+        "families": _families_json(config, taught, rows),
         "comparison": None,
     }
     if config.compare or frozen is not None:
-        store = frozen or _extracted(config, table, out, trained[0].size, progress)
-        minutes = results["minutes"]
-        results["comparison"] = compare_frozen(store, taught, answers, rows, minutes=minutes, progress=progress)
+        results["comparison"] = compare_frozen(
+            frozen or _extracted(config, table, out, trained[0].size, progress),
+            taught,
+            answers,
+            rows,
+            minutes=results["minutes"],
+            families=config.loss.families,
+            progress=progress,
+        )
+    results["warnings"] = warnings(results)
     _write(out, results, taught, answers, folders)
     return Finetuned(out=out, results=results)
 
@@ -268,6 +277,23 @@ def _scores_json(answers: OutOfFold, rows: SweepRows, class_names: tuple[str, ..
         **scores_json(scores),
         "confusion": confusion_json(scores, class_names),
         "per_class": per_class_json(answers, scores, rows, class_names),
+    }
+
+
+def _families_json(config: FinetuneConfig, taught: Taught, rows: SweepRows) -> dict[str, Any] | None:
+    """Families that were told with every picture that was asked; None where classes all compete.
+
+    Of a family with one class alone every answer is right by construction.
+    """
+    if not config.loss.families:
+        return None
+    names = taught.class_names
+    asked = dict(zip(names, np.bincount(rows.labels, minlength=len(names)).tolist(), strict=True))
+    return {
+        "names": sorted(set(family_names(names))),
+        "of_one_class": [
+            {"family": family, "class": name, "asked": asked[name]} for family, name in lone_classes(names).items()
+        ],
     }
 
 

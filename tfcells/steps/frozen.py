@@ -11,6 +11,7 @@ import numpy as np
 from tfcells.arrays import Labels, Probabilities
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
+from tfcells.finetune.families import family_mask, within_families
 from tfcells.images.splits import assign_parts
 from tfcells.probes.candidates import score
 from tfcells.probes.catalog import PROBES, class_probabilities, fit_probe
@@ -46,6 +47,7 @@ def compare_frozen(
     rows: SweepRows,
     *,
     minutes: float,
+    families: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fit a logistic probe on the frozen taps, ask it what the network was asked, and compare the two, paired.
@@ -60,11 +62,13 @@ def compare_frozen(
         tuned: The network's answers on the asked rows, in the order of `taught.asked`.
         rows: Labels and groups of the asked rows.
         minutes: What the fine-tuning took.
+        families: Whether the network was told the family of each picture; then the probe is told too, where it is
+            chosen and where it is asked.
         progress: Told how far it is.
 
     Returns:
-        `frozen` (scores, the tap and penalty of each fold), `gain` (`accuracy` and `balanced_accuracy`, fine-tuned
-        minus frozen, each with interval, p-value and test), `minutes` of both.
+        `frozen` (scores, the tap and penalty of each fold, whether it was told families), `gain` (`accuracy` and
+        `balanced_accuracy`, fine-tuned minus frozen, each with interval, p-value and test), `minutes` of both.
 
     Raises:
         RequestError: If the store lacks a row.
@@ -74,7 +78,7 @@ def compare_frozen(
     probabilities = np.zeros((len(taught.labels), len(taught.class_names)))
     for done, fold in enumerate(taught.folds):
         progress("frozen probe", done, len(taught.folds))
-        choice, answers = _one_fold(store, place, taught, fold, seed=rows.seed)
+        choice, answers = _one_fold(store, place, taught, fold, families=families, seed=rows.seed)
         probabilities[fold.asked] = answers
         chosen.append({"fold": fold.number, **choice})
     progress("frozen probe", len(taught.folds), len(taught.folds))
@@ -89,6 +93,7 @@ def compare_frozen(
             "probe": PROBE,
             "store": {"digest": store.digest, "backbone": store.recipe["backbone"], "weights": store.recipe["weights"]},
             "chosen": chosen,
+            "told_family": families,
             **scores_json(score(frozen, rows)),
         },
         "gain": {name: {**paired_json(test), "undecided": test.undecided} for name, test in tests.items()},
@@ -101,7 +106,7 @@ def compare_frozen(
 
 
 def _one_fold(
-    store: FeatureStore, place: Rows, taught: Taught, fold: TaughtFold, *, seed: int
+    store: FeatureStore, place: Rows, taught: Taught, fold: TaughtFold, *, families: bool, seed: int
 ) -> tuple[dict[str, Any], Probabilities]:
     """The tap and the penalty that do best on the choosing rows, and the answers of that probe to the asked rows."""
     teaching, choosing = _choosing(taught, fold, seed=seed)
@@ -111,11 +116,15 @@ def _one_fold(
         vectors = _vectors(store, tap, place)
         for penalty in PROBES[PROBE].grid["C"]:
             found = _answers(vectors, taught, teaching, choosing, {"C": penalty}, seed=seed)
+            if families:
+                found = _told(found, taught, choosing)
             right = _balanced(found.argmax(axis=1), labels[choosing])
             if right > best[0]:
                 best = (right, tap, {"C": penalty})
     value, tap, parameters = best
     answers = _answers(_vectors(store, tap, place), taught, fold.learning, fold.asked, parameters, seed=seed)
+    if families:
+        answers = _told(answers, taught, fold.asked)
     return {"tap": tap, "parameters": parameters, "balanced_accuracy_of_choice": value}, answers
 
 
@@ -134,6 +143,11 @@ def _answers(
         PROBE, vectors[learning], taught.labels[learning], taught.groups[learning], parameters=parameters, seed=seed
     )
     return class_probabilities(probe, vectors[asked], classes=len(taught.class_names))
+
+
+def _told(answers: Probabilities, taught: Taught, rows: Rows) -> Probabilities:
+    """Answers to rows whose families are told, as the network's are."""
+    return within_families(answers, competing=family_mask(taught.class_names)[taught.labels[rows]])
 
 
 def _balanced(predicted: Labels, labels: Labels) -> float:

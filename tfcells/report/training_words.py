@@ -1,0 +1,25 @@
+"""What a fine-tuning's numbers rest on, in words: the same ones on the page and on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def family_words(results: Mapping[str, Any]) -> str | None:
+    """Who was told the families; None where all classes compete."""
+    if results["families"] is None:
+        return None
+    told = "The network was" if results["comparison"] is None else "The network and the frozen probe were both"
+    return f"{told} told the family of every image that was asked: classes competed inside their family alone."
+
+
+def lone_class_words(results: Mapping[str, Any]) -> str | None:
+    """Families of one class, whose images nobody who is told the family can get wrong; None where there is none."""
+    lone = [] if results["families"] is None else results["families"]["of_one_class"]
+    if not lone:
+        return None
+    named = ", ".join(f"{entry['family']} ({entry['class']}, {entry['asked']:,} images)" for entry in lone)
+    free, asked = sum(entry["asked"] for entry in lone), results["asked"]["images"]
+    return (
+        f"Right by construction: {free:,} of the {asked:,} images that were asked belong to families of one class "
+        f"alone, which were told: {named}. They lift every number."
+    )
