@@ -274,6 +274,17 @@ def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folde
         run_finetune(config_of(cells, weights), out=copy)
 
 
+def test_features_of_other_pictures_are_refused_before_anything_is_trained(finished, cell_folder, weights, tmp_path):
+    cells = tmp_path / "cells"
+    shutil.copytree(cell_folder, cells)
+    first, second = sorted(cells.glob("eosinophil/*.jpg"))[:2]
+    first.write_bytes(second.read_bytes())
+    config = config_of(cells, weights, against=str(finished.out / "frozen"))
+    with pytest.raises(RequestError, match=r"other pictures under the names of 1 of 36 rows, the first is eosinophil/"):
+        run_finetune(config, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_folder_of_something_else_and_a_comparison_with_nothing_are_refused_at_once(tmp_path, cell_folder, weights):
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(RequestError, match="exists and is no fine-tuning of tfcells"):

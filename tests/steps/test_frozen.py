@@ -1,6 +1,7 @@
 """The frozen probe: it learns where the network learned, is asked what it was asked, and the two are paired."""
 
 import dataclasses
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,10 @@ from made_tables import made_store, made_table
 
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError
+from tfcells.features.pieces import CLASSES, DIGESTS, ROWS
+from tfcells.features.recipe import canonical_json, sealed, unsealed
+from tfcells.features.rows import rows_csv
+from tfcells.features.store import FeatureStore
 from tfcells.finetune.families import family_mask, probabilities
 from tfcells.probes.crossval import SweepRows, out_of_fold
 from tfcells.steps.frozen import compare_frozen, frozen_features
@@ -96,6 +101,38 @@ def test_rows_that_the_store_lacks_are_named(store):
     tuned, rows = answers_right(taught, 1.0)
     with pytest.raises(RequestError, match=r"has no features of 1 of 180 rows, the first is new.png"):
         compare_frozen(store, dataclasses.replace(taught, table=strange), tuned, rows, minutes=1.0)
+
+
+def test_a_store_of_other_pictures_with_the_same_names_is_refused(store):
+    taught = taught_rows(folds=3)
+    digests = list(taught.table.digests)
+    digests[4], digests[9] = "e" * 64, "f" * 64
+    strange = dataclasses.replace(taught.table, digests=tuple(digests))
+    tuned, rows = answers_right(taught, 1.0)
+    with pytest.raises(RequestError) as refused:
+        compare_frozen(store, dataclasses.replace(taught, table=strange), tuned, rows, minutes=1.0)
+    assert "other pictures under the names of 2 of 180 rows" in str(refused.value)
+    assert f"the first is {taught.ids[4]}:" in str(refused.value)
+    assert "extract them again, or leave `against` out" in str(refused.value)
+
+
+def test_what_a_store_calls_its_rows_does_not_count(store, tmp_path):
+    ids = made_table(LABELS).ids
+    other = made_store(tmp_path / "other", images=180, labels=LABELS, groups=GROUPS, signal=1.0)
+    wrong = dataclasses.replace(made_table((LABELS + 1) % 3, class_names=("x", "y", "z")), ids=ids)
+    lines = rows_csv(wrong)
+    digests = unsealed((other.path / DIGESTS).read_bytes())
+    contents = {ROWS: lines, CLASSES: canonical_json({**other.facts, "class_names": ["x", "y", "z"]}).encode()}
+    for name, data in contents.items():
+        (other.path / name).write_bytes(data)
+    renewed = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    (other.path / DIGESTS).write_bytes(sealed({**digests, **renewed}))
+    taught = taught_rows(folds=3)
+    tuned, rows = answers_right(taught, 1.0)
+    renamed = FeatureStore(other.path)
+    assert set(renamed.rows.class_names) == {"x", "y", "z"}
+    found, before = (compare_frozen(one, taught, tuned, rows, minutes=1.0) for one in (renamed, store))
+    assert found["gain"] == before["gain"] and found["frozen"]["accuracy"] == before["frozen"]["accuracy"]
 
 
 def test_a_store_is_found_by_itself_and_within_a_study(store, tmp_path):

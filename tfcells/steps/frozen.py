@@ -71,7 +71,7 @@ def compare_frozen(
         `balanced_accuracy`, fine-tuned minus frozen, each with interval, p-value and test), `minutes` of both.
 
     Raises:
-        RequestError: If the store lacks a row.
+        RequestError: If the store lacks a row, or has another picture under its name.
     """
     place = places_in(store, taught)
     started, chosen = time.perf_counter(), []
@@ -160,10 +160,12 @@ def _vectors(store: FeatureStore, tap: str, place: Rows) -> np.ndarray:
 
 
 def places_in(store: FeatureStore, taught: Taught) -> Rows:
-    """Where a store keeps each row of a fine-tuning.
+    """Where a store keeps each row of a fine-tuning, by id, and only if it is of the same picture.
+
+    Classes and groups are those of the fine-tuning: what a store calls its rows does not count.
 
     Raises:
-        RequestError: If it lacks one.
+        RequestError: If it lacks one, or the picture of that name was another one.
     """
     known = store.row_of
     missing = [id for id in taught.ids if id not in known]
@@ -172,7 +174,18 @@ def places_in(store: FeatureStore, taught: Taught) -> Rows:
             f"{store.path} has no features of {len(missing):,} of {len(taught.ids):,} rows, the first is {missing[0]}. "
             "Expected a store of the same images; leave `against` out to have them extracted."
         )
-    return np.array([known[id] for id in taught.ids], dtype=np.int64)
+    places = [known[id] for id in taught.ids]
+    kept = store.rows.digests
+    other = [
+        id for id, place, pixels in zip(taught.ids, places, taught.table.digests, strict=True) if kept[place] != pixels
+    ]
+    if other:
+        raise RequestError(
+            f"{store.path} has features of other pictures under the names of {len(other):,} of {len(taught.ids):,} "
+            f"rows, the first is {other[0]}: their pixels have other digests. Expected a store of the same images; "
+            "extract them again, or leave `against` out to have that done."
+        )
+    return np.array(places, dtype=np.int64)
 
 
 def _extraction_seconds(store: FeatureStore) -> float | None:
