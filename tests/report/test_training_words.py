@@ -23,7 +23,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
     fold = {
         "fold": 0,
         "rows": {"training": 40, "validation": validation, "asked": 20},
-        "network": {"name": "mobilenet_v2", "weights": "imagenet", "size": 96, "backbone": True},
+        "network": {"name": "mobilenet_v2", "weights": "imagenet", "size": 96, "backbone": True, "catalog": True},
         "weights": {"file": "mobilenet_v2_mine.weights.h5"},
         "best": None if best is None else {"phase": best[0], "epoch": best[1], "value": 0.5},
         "curve": rows,
@@ -141,7 +141,10 @@ def test_commands_are_quoted_and_of_networks_without_a_backbone_fewer(tmp_path):
     assert f"--weights '{tmp_path}/my runs/mobilenet_v2_mine.weights.h5' --size 96" in told["extract"]
     assert told["study"].endswith("--backbone.size 96")
     results = results_of()
-    results["folds"][0]["network"]["backbone"] = False
+    network = results["folds"][0]["network"]
+    network["catalog"] = False  # of keras-hub: what extracts features does not know it
+    assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again", "further"}
+    network["backbone"] = False
     assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again"}
 
 

@@ -199,17 +199,16 @@ def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
         "projector": shlex.join(["tensorboard", "--logdir", str(place / "projector")]),
         "again": shlex.join(["tfcells", "finetune", str(out / "config.json"), "--out", f"{out}-again"]),
     }
-    if not network["backbone"]:
-        return found
     name, weights, size = network["name"], str(file), str(network["size"])
-    study = ["--backbone.name", name, "--backbone.weights", weights, "--backbone.size", size]
-    extraction = ["--backbone", name, "--weights", weights, "--size", size]
-    further = ["--network.name", name, "--network.weights", weights, "--network.size", size]
-    return found | {
-        "study": shlex.join(["tfcells", "run", "CONFIG", *study]),
-        "extract": shlex.join(["tfcells", "extract", "DIR", *extraction, "--out", "STORE"]),
-        "further": shlex.join(["tfcells", "finetune", "CONFIG", *further]),
-    }
+    if network["backbone"]:
+        further = ["--network.name", name, "--network.weights", weights, "--network.size", size]
+        found["further"] = shlex.join(["tfcells", "finetune", "CONFIG", *further])
+    if network["catalog"]:
+        study = ["--backbone.name", name, "--backbone.weights", weights, "--backbone.size", size]
+        extraction = ["--backbone", name, "--weights", weights, "--size", size]
+        found["study"] = shlex.join(["tfcells", "run", "CONFIG", *study])
+        found["extract"] = shlex.join(["tfcells", "extract", "DIR", *extraction, "--out", "STORE"])
+    return found
 
 
 def _figures(results: Mapping[str, Any]) -> dict[str, Markup | None]:

@@ -271,7 +271,9 @@ def _network_json(network: Network) -> Mapping[str, Any]:
         "size": network.size,
         "kernel": network.kernel,
         "parameters": network.model.count_params(),
-        "backbone": network.settings.name in BACKBONES,
+        # Keras-hub's have one inside too, which studies and extractions do not know.
+        "backbone": network.body is not None,
+        "catalog": network.settings.name in BACKBONES,
     }
 
 
