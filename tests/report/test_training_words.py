@@ -8,6 +8,7 @@ import pytest
 from tfcells.finetune.settings import PhaseSettings
 from tfcells.report.training_figures import plot_drift, plot_rates, plot_training
 from tfcells.report.training_page import commands, config_words, minutes_words, phase_words, verdict, warnings
+from tfcells.report.training_words import parity_words
 
 
 def phase(**changes):
@@ -126,6 +127,21 @@ def test_what_makes_numbers_doubtful_is_warned_of():
         assert any(words in warning for warning in found), words
     assert any("nothing was learned" in warning for warning in warnings(results_of(best=None)))
     assert warnings(results_of(best=(1, 3), validation=0)) == []
+
+
+def test_answers_of_a_mixed_precision_are_told_beside_those_of_float32():
+    parity = {
+        "precision": "mixed_bfloat16",
+        "images": 64,
+        "cosine": 0.99912,
+        "max_difference": 0.0312,
+        "relative_difference": 0.021,
+        "agreement": 63 / 64,
+    }
+    assert parity_words(parity) == (
+        "98.4 % of 64 asked images get the same answer from the same weights in float32; logits differ by 0.031 at "
+        "most (2.1 % of their standard deviation), and their cosine is 0.9991 or more"
+    )
 
 
 def test_a_fall_of_precision_is_warned_of_with_its_reason():

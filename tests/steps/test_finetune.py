@@ -25,6 +25,7 @@ from tfcells.errors import RequestError, StaleStoreError, UnknownNameError
 from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
 from tfcells.report.training_page import write_training_report
+from tfcells.report.training_words import parity_words
 from tfcells.report.words import percent, points
 from tfcells.steps.finetune import check_finetune_out, run_finetune
 from tfcells.steps.rates import find_rates
@@ -133,16 +134,23 @@ def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(fi
     assert [entry["class"] for entry in results["per_class"]] == results["confusion"]["classes"]
 
 
-def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_folder, weights, finished):
+def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_folder, weights, finished, capsys):
     assert finished.results["folds"][0]["parity"] is None
     mixed = "mixed_bfloat16"
     config = config_of(cell_folder, weights, phases=[{"epochs": 1, "train": "head"}], training={"precision": mixed})
-    fold = run_finetune(config, out=tmp_path / "run").results["folds"][0]
+    (tmp_path / "mixed.yaml").write_text(json.dumps(config.as_json()))
+    assert main(["finetune", str(tmp_path / "mixed.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    fold = json.loads((tmp_path / "run" / "finetune.json").read_text())["folds"][0]
     assert fold["precision"] == {"asked": mixed, "begun": mixed, "ended": mixed}
     assert fold["parity"]["precision"] == mixed
     assert fold["parity"]["images"] == fold["rows"]["asked"]
     assert 0 < fold["parity"]["relative_difference"] < 0.2
     assert fold["parity"]["cosine"] > 0.98
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    assert f"<th>parity with float32</th><td>{parity_words(fold['parity'])}</td>" in page
+    assert f"{mixed}: {parity_words(fold['parity'])}" in said
+    assert "parity with float32" not in (finished.out / "report.html").read_text()
 
 
 def test_the_curve_the_cost_and_the_precision_are_said(finished):

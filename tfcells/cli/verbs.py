@@ -18,7 +18,7 @@ from tfcells.cli.show import (
 )
 from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
-from tfcells.report.training_words import family_words
+from tfcells.report.training_words import family_words, parity_words
 
 if TYPE_CHECKING:
     from tfcells.config import FinetuneConfig
@@ -517,6 +517,8 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
     ]
     for fold in results["folds"]:
         place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
+        if fold["parity"] is not None:
+            lines.append(f"{fold['precision']['ended']}: {parity_words(fold['parity'])}")
         lines.append(f"weights: {place / fold['weights']['file']}")
         lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
     if results["comparison"] is not None:

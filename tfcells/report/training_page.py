@@ -13,7 +13,7 @@ from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
 from tfcells.report.rendering import page_environment, reduced_uri, svg
 from tfcells.report.training_figures import plot_drift, plot_training
-from tfcells.report.training_words import family_words, lone_class_words
+from tfcells.report.training_words import family_words, lone_class_words, parity_words
 from tfcells.report.words import percent, points
 
 _SHEET_WIDTH: Final = 1200
@@ -35,7 +35,7 @@ def write_training_report(
         sheets: Contact sheets of the augmentation, as PNG files; the first is shown.
     """
     environment = page_environment()
-    environment.filters |= {"phase_words": phase_words, "minutes": minutes_words}
+    environment.filters |= {"phase_words": phase_words, "minutes": minutes_words, "parity_words": parity_words}
     text = environment.get_template("training.html.j2").render(
         results=results,
         verdict=verdict(results),

@@ -23,3 +23,13 @@ def lone_class_words(results: Mapping[str, Any]) -> str | None:
         f"Right by construction: {free:,} of the {asked:,} images that were asked belong to families of one class "
         f"alone, which were told: {named}. They lift every number."
     )
+
+
+def parity_words(parity: Mapping[str, Any]) -> str:
+    """How the answers in a mixed precision differ from those of the same weights in float32."""
+    return (
+        f"{100 * parity['agreement']:.1f} % of {parity['images']:,} asked images get the same answer from the same "
+        f"weights in float32; logits differ by {parity['max_difference']:.2g} at most "
+        f"({100 * parity['relative_difference']:.2g} % of their standard deviation), and their cosine is "
+        f"{parity['cosine']:.4f} or more"
+    )
