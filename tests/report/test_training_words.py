@@ -8,7 +8,7 @@ import pytest
 from tfcells.finetune.settings import PhaseSettings
 from tfcells.report.training_figures import plot_drift, plot_rates, plot_training
 from tfcells.report.training_page import commands, config_words, minutes_words, phase_words, verdict, warnings
-from tfcells.report.training_words import parity_words
+from tfcells.report.training_words import frozen_choice_words, parity_words
 
 
 def phase(**changes):
@@ -34,7 +34,11 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
     if gain is not None:
         comparison = {
             "gain": {"accuracy": {"difference": number(*gain)}},
-            "frozen": {"probe": "logistic", "accuracy": number(0.8, 0.7, 0.9)},
+            "frozen": {
+                "probe": "logistic",
+                "accuracy": number(0.8, 0.7, 0.9),
+                "chosen": [{"tap": "late", "chosen_on": 4}],
+            },
             "minutes": {"fine_tuned": 12.0},
         }
     return {
@@ -88,6 +92,15 @@ def test_the_verdict_says_who_was_asked_and_that_nothing_was_compared():
     assert "on 20 images in 9 groups that neither taught it nor chose its epoch." in verdict(results_of())
     assert "that did not teach it." in verdict(results_of(validation=0))
     assert "It was not compared with frozen features" in verdict(results_of())
+
+
+def test_the_layer_was_chosen_on_rows_that_are_there():
+    assert frozen_choice_words(results_of()) is None
+    gain = (0.05, 0.01, 0.09)
+    assert frozen_choice_words(results_of(gain=gain)) == "the rows that chose the epoch"
+    assert frozen_choice_words(results_of(gain=gain, validation=0)) == (
+        "4 of the rows that taught, kept back for that alone, since no rows chose an epoch"
+    )
 
 
 def test_who_was_told_families_is_said_and_of_which_it_was_all_there_was_to_know():

@@ -376,6 +376,8 @@ def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_f
         "Right by construction: 12 of the 36 images that were asked",
     ):
         assert words in page and words in said
+    assert "kept back for that alone, since no rows chose an epoch" in page
+    assert "chosen on the rows that chose the epoch" not in page
     assert any("Right by construction: 12 of" in warning for warning in results["warnings"])
 
 

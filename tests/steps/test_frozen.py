@@ -64,6 +64,8 @@ def test_a_perfect_network_gains_what_the_probe_misses(store, options):
     assert found["gain"]["balanced_accuracy"]["difference"]["value"] > 0
     assert [entry["fold"] for entry in found["frozen"]["chosen"]] == list(range(options["folds"]))
     assert all(entry["tap"] in store.layers for entry in found["frozen"]["chosen"])
+    for fold, entry in zip(taught.folds, found["frozen"]["chosen"], strict=True):
+        assert 0 < entry["chosen_on"] == (len(fold.validation) or entry["chosen_on"]) < len(fold.learning) / 2
     assert found["minutes"]["fine_tuned"] == 12.5
     assert 0 < found["minutes"]["frozen_probe"] < 5
 

@@ -13,7 +13,7 @@ from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
 from tfcells.report.rendering import page_environment, reduced_uri, svg
 from tfcells.report.training_figures import plot_drift, plot_training
-from tfcells.report.training_words import family_words, lone_class_words, parity_words
+from tfcells.report.training_words import family_words, frozen_choice_words, lone_class_words, parity_words
 from tfcells.report.words import percent, points
 
 _SHEET_WIDTH: Final = 1200
@@ -45,6 +45,7 @@ def write_training_report(
         sheet=reduced_uri(sheets[0], width=_SHEET_WIDTH, height=_SHEET_HEIGHT) if sheets else None,
         misses=misses,
         looked_at=looked_at(results["folds"][0]),
+        frozen_choice=frozen_choice_words(results),
         commands=commands(results, path.parent),
         config=config_words(results["config"]),
         shown_quarantine=_SHOWN_QUARANTINE,

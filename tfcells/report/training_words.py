@@ -33,3 +33,16 @@ def parity_words(parity: Mapping[str, Any]) -> str:
         f"({100 * parity['relative_difference']:.2g} % of their standard deviation), and their cosine is "
         f"{parity['cosine']:.4f} or more"
     )
+
+
+def frozen_choice_words(results: Mapping[str, Any]) -> str | None:
+    """The rows that the layer of the frozen probe was chosen on; None where there was no such probe."""
+    if results["comparison"] is None:
+        return None
+    if results["folds"][0]["rows"]["validation"]:
+        return "the rows that chose the epoch"
+    counts = [f"{entry['chosen_on']:,}" for entry in results["comparison"]["frozen"]["chosen"]]
+    return (
+        f"{' and '.join(dict.fromkeys(counts))} of the rows that taught, kept back for that alone, since no rows chose "
+        "an epoch"
+    )

@@ -125,7 +125,8 @@ def _one_fold(
     answers = _answers(_vectors(store, tap, place), taught, fold.learning, fold.asked, parameters, seed=seed)
     if families:
         answers = _told(answers, taught, fold.asked)
-    return {"tap": tap, "parameters": parameters, "balanced_accuracy_of_choice": value}, answers
+    choice = {"tap": tap, "parameters": parameters, "chosen_on": len(choosing), "balanced_accuracy_of_choice": value}
+    return choice, answers
 
 
 def _choosing(taught: Taught, fold: TaughtFold, *, seed: int) -> tuple[Rows, Rows]:
