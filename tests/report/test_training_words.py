@@ -48,6 +48,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "accuracy": number(0.9, 0.85, 0.95),
         "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
         "split": {"unlike_asked": []},
+        "config": {"phases": [{"schedule": "constant"}]},
         "audit": None,
         "families": None,
         "comparison": comparison,
@@ -155,6 +156,12 @@ def test_answers_of_a_mixed_precision_are_told_beside_those_of_float32():
         "98.4 % of 64 asked images get the same answer from the same weights in float32; logits differ by 0.031 at "
         "most (2.1 % of their standard deviation), and their cosine is 0.9991 or more"
     )
+
+
+def test_the_end_of_a_cosine_is_no_sign_that_more_epochs_would_do_better():
+    (warning,) = warnings(results_of(best=(1, 3)))
+    assert warning == "The last epoch was the best: more epochs may do better."
+    assert warnings(results_of(best=(1, 3), config={"phases": [{"schedule": "cosine"}]})) == []
 
 
 def test_a_fall_of_precision_is_warned_of_with_its_reason():

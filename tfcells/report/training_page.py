@@ -111,7 +111,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
         )
     found += [words for words in (lone_class_words(results),) if words is not None]
     for fold in folds:
-        found += _warnings_of(fold, "" if len(folds) == 1 else f" in fold {fold['fold']}")
+        found += _warnings_of(fold, results["config"]["phases"], "" if len(folds) == 1 else f" in fold {fold['fold']}")
     if results["comparison"] is not None:
         gain = results["comparison"]["gain"]["accuracy"]["difference"]
         if gain["high"] < 0:
@@ -119,7 +119,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _warnings_of(fold: Mapping[str, Any], where: str) -> list[str]:
+def _warnings_of(fold: Mapping[str, Any], phases: Sequence[Mapping[str, Any]], where: str) -> list[str]:
     found = [
         f"Precision fell from {entry['from']} to {entry['to']}{where} in phase {entry['phase']}, epoch "
         f"{entry['epoch']}: {entry['reason']}."
@@ -128,9 +128,11 @@ def _warnings_of(fold: Mapping[str, Any], where: str) -> list[str]:
     last = fold["curve"][-1]
     if fold["best"] is None:
         found.append(f"No epoch was better than the weights that were begun with{where}: nothing was learned.")
-    elif fold["rows"]["validation"] and (fold["best"]["phase"], fold["best"]["epoch"]) == (
-        last["phase"],
-        last["epoch"],
+    elif (
+        fold["rows"]["validation"]
+        and (fold["best"]["phase"], fold["best"]["epoch"]) == (last["phase"], last["epoch"])
+        # At the end of a cosine nothing learns any more: that the last epoch is the best is no sign that it could.
+        and phases[last["phase"] - 1]["schedule"] == "constant"
     ):
         found.append(f"The last epoch was the best{where}: more epochs may do better.")
     return found
