@@ -46,6 +46,8 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "asked": {"images": 20, "groups": 9},
         "confusion": {"classes": ["a", "b"]},
         "accuracy": number(0.9, 0.85, 0.95),
+        "balanced_accuracy": number(0.8, 0.7, 0.9),
+        "chance": 0.5,
         "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
         "split": {"unlike_asked": []},
         "config": {"phases": [{"schedule": "constant"}]},
@@ -102,6 +104,22 @@ def test_the_layer_was_chosen_on_rows_that_are_there():
     assert frozen_choice_words(results_of(gain=gain, validation=0)) == (
         "4 of the rows that taught, kept back for that alone, since no rows chose an epoch"
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            (0.55, 0.45, 0.65),
+            "Its balanced accuracy, 55.0\u00a0% (45.0\u00a0to\u00a065.0), cannot be told from chance, 50.0",
+        ),
+        ((0.55, 0.5, 0.65), "cannot be told from chance, 50.0\u00a0%."),
+        ((0.2, 0.1, 0.3), "Its balanced accuracy, 20.0\u00a0% (10.0\u00a0to\u00a030.0), is below chance, 50.0\u00a0%."),
+    ],
+)
+def test_a_network_that_is_not_better_than_chance_is_said_to_be_so(found, words):
+    assert words in verdict(results_of(balanced_accuracy=number(*found)))
+    assert "chance" not in verdict(results_of(balanced_accuracy=number(0.6, 0.501, 0.7)))
 
 
 def test_who_was_told_families_is_said_and_of_which_it_was_all_there_was_to_know():

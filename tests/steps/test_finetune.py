@@ -376,6 +376,11 @@ def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_f
         "Right by construction: 12 of the 36 images that were asked",
     ):
         assert words in page and words in said
+    # Who looks at nothing is right about half of one family, and about all of the other.
+    assert results["chance"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    beaten = results["balanced_accuracy"]["low"] > results["chance"]
+    for words in (page, said):
+        assert ("chance, 66.7\u00a0%." in words) == (not beaten)
     assert "kept back for that alone, since no rows chose an epoch" in page
     assert "chosen on the rows that chose the epoch" not in page
     assert any("Right by construction: 12 of" in warning for warning in results["warnings"])

@@ -18,7 +18,7 @@ from tfcells.cli.show import (
 )
 from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
-from tfcells.report.training_words import family_words, parity_words
+from tfcells.report.training_words import chance_words, family_words, parity_words
 
 if TYPE_CHECKING:
     from tfcells.config import FinetuneConfig
@@ -523,7 +523,7 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
         lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
     if results["comparison"] is not None:
         lines += _comparison_lines(results["comparison"])
-    lines += [words for words in (family_words(results),) if words is not None]
+    lines += [words for words in (chance_words(results), family_words(results)) if words is not None]
     lines += [f"warning: {warning}" for warning in results["warnings"]]
     return [visible(line) for line in [*lines, f"report:  {out / 'report.html'}"]]
 

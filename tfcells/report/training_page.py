@@ -13,7 +13,13 @@ from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
 from tfcells.report.rendering import page_environment, reduced_uri, svg
 from tfcells.report.training_figures import plot_drift, plot_training
-from tfcells.report.training_words import family_words, frozen_choice_words, lone_class_words, parity_words
+from tfcells.report.training_words import (
+    chance_words,
+    family_words,
+    frozen_choice_words,
+    lone_class_words,
+    parity_words,
+)
 from tfcells.report.words import percent, points
 
 _SHEET_WIDTH: Final = 1200
@@ -64,9 +70,7 @@ def verdict(results: Mapping[str, Any]) -> str:
         f"{percent(results['accuracy'])} accuracy on {asked['images']:,} images in {asked['groups']:,} groups that "
         f"{_what_they_are(folds[0], once=once)}. "
     )
-    told = family_words(results)
-    if told is not None:
-        text += f"{told} "
+    text += "".join(f"{words} " for words in (chance_words(results), family_words(results)) if words is not None)
     comparison = results["comparison"]
     if comparison is None:
         return text + "It was not compared with frozen features; that is asked for by compare: true."

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tfcells.report.words import percent
+
 
 def family_words(results: Mapping[str, Any]) -> str | None:
     """Who was told the families; None where all classes compete."""
@@ -46,3 +48,12 @@ def frozen_choice_words(results: Mapping[str, Any]) -> str | None:
         f"{' and '.join(dict.fromkeys(counts))} of the rows that taught, kept back for that alone, since no rows chose "
         "an epoch"
     )
+
+
+def chance_words(results: Mapping[str, Any]) -> str | None:
+    """That a fine-tuning is not better than chance; None where the interval of its balanced accuracy says it is."""
+    found, chance = results["balanced_accuracy"], results["chance"]
+    if found["low"] > chance:
+        return None
+    standing = "is below" if found["high"] < chance else "cannot be told from"
+    return f"Its balanced accuracy, {percent(found)}, {standing} chance, {100 * chance:.1f}\u00a0%."

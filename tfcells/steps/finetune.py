@@ -103,6 +103,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         "asked": {"images": len(rows.labels), "groups": len(np.unique(rows.groups))},
         **_scores_json(answers, rows, taught.class_names),
         "families": _families_json(config, taught, rows),
+        "chance": _chance(config, taught, rows),
         "comparison": None,
     }
     if config.compare or frozen is not None:
@@ -295,6 +296,12 @@ def _families_json(config: FinetuneConfig, taught: Taught, rows: SweepRows) -> d
             {"family": family, "class": name, "asked": asked[name]} for family, name in lone_classes(names).items()
         ],
     }
+
+
+def _chance(config: FinetuneConfig, taught: Taught, rows: SweepRows) -> float:
+    """The balanced accuracy of one who looks at no picture: the same answer always, or always for a family told."""
+    asked = [taught.class_names[label] for label in np.unique(rows.labels).tolist()]
+    return (len(set(family_names(tuple(asked)))) if config.loss.families else 1) / len(asked)
 
 
 def _data_json(table: ImageTable, taught: Taught) -> dict[str, Any]:
