@@ -260,6 +260,23 @@ def test_again_nothing_is_trained_and_the_answer_is_the_same(finished, cell_fold
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.out, copy)
+def test_the_configuration_in_the_folder_is_the_one_that_was_asked_last(finished, cell_folder, weights, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.out, copy)
+    against = config_of(cell_folder, weights, against=str(finished.out / "frozen"))
+    run_finetune(against, out=copy)
+    assert read_finetune_config(copy / "config.json") == against
+    before = (copy / "config.json").read_bytes()
+    with pytest.raises(StaleStoreError):
+        run_finetune(config_of(cell_folder, weights, seed=1), out=copy)
+    (tmp_path / "cells").mkdir()
+    other = shutil.copytree(cell_folder, tmp_path / "cells" / "other")
+    next(other.glob("*/*.jpg")).unlink()
+    with pytest.raises(StaleStoreError):
+        run_finetune(config_of(other, weights), out=copy)
+    assert (copy / "config.json").read_bytes() == before  # what was refused was not asked
+
+
     before = content(copy)
     other = config_of(cell_folder, weights, training={"batch_size": 4})
     with pytest.raises(StaleStoreError, match=r"training.batch_size is 8 in the store, 4 was asked for"):

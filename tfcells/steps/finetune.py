@@ -84,7 +84,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     table = read_rows(config, out=out, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if not _begun(out):
-        write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
+        _write_config(config, out)
     table, audited = audited_rows(config, table, out=out, progress=progress)
     taught = deal_rows(table, config.images, seed=config.seed)
     if frozen is not None:
@@ -96,6 +96,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         teach(config, taught, fold, folder=folder, progress=progress)
         for fold, folder in zip(taught.folds, folders, strict=True)
     ]
+    _write_config(config, out)  # it is this training: what comes after it may be asked otherwise than before
     answers, rows = _answers(taught, trained, seed=config.seed)
     results = {
         **_results(config, table, taught, trained, out=out),
@@ -119,6 +120,10 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     results["warnings"] = warnings(results)
     _write(out, results, taught, answers, folders)
     return Finetuned(out=out, results=results)
+
+
+def _write_config(config: FinetuneConfig, out: Path) -> None:
+    write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
 
 
 def read_rows(config: FinetuneConfig, *, out: Path, progress: Progress) -> ImageTable:
