@@ -207,6 +207,9 @@ def test_the_report_tells_all_that_a_reader_must_know(finished):
         assert f"{tap}</td>" in page and f"{alike:.3f}" in page
     for digest in (fold["weights"]["sha256"], fold["network"]["sha256"], results["split"]["digest"]):
         assert digest in page
+    assert {"albumentations", "opencv-python-headless", "keras", "tensorflow"} <= set(results["versions"])
+    for package, version in results["versions"].items():
+        assert f"{package} {version}" in page
     for words in ("the head alone", "batch norm", "float32 asked for", "no fallback", "cross-entropy", "keras"):
         assert words in page
     assert f"--weights {finished.out / fold['weights']['file']} --size 32" in page

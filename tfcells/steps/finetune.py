@@ -33,7 +33,7 @@ from tfcells.steps.pictures import surest_misses
 from tfcells.steps.results import exit_code
 from tfcells.steps.split import write_split_files
 from tfcells.steps.taught import Taught, deal_rows
-from tfcells.steps.training import CHECKPOINTS, CONTACT_SHEET, TaughtNetwork, teach
+from tfcells.steps.training import CHECKPOINTS, CONTACT_SHEET, PACKAGES, TaughtNetwork, teach
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _results(
         "seed": config.seed,
         "data": _data_json(table, taught),
         "split": {**write_split_files(taught.split, out), "unlike_asked": list(taught.split.unlike_asked)},
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow")},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "folds": [network.facts for network in trained],
         "minutes": sum(network.minutes for network in trained),
         "chosen_by": config.training.monitor if config.images.validation else "nothing: the last epoch counts",

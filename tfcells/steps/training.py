@@ -42,7 +42,8 @@ CONTACT_SHEET: Final = "contact_sheet.png"
 _PICTURES: Final = 24  # shown with their answers after every epoch
 _PICTURE_SIDE: Final = 96
 _COMPARED: Final = 64  # asked rows whose answers are compared with float32's
-_PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
+PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
+"""Whose versions the course of a training depends on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -217,7 +218,7 @@ def _recipe(
         "rows": {name: _digest(getattr(fold, name), taught) for name in ("training", "validation", "asked")},
         "start": {"weights": network.weights, "sha256": network.sha256, "size": network.size, "kernel": network.kernel},
         "seed": config.seed,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 
