@@ -260,9 +260,6 @@ def test_again_nothing_is_trained_and_the_answer_is_the_same(finished, cell_fold
         assert again.results[key] == finished.results[key]
 
 
-def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished.out, copy)
 def test_the_configuration_in_the_folder_is_the_one_that_was_asked_last(finished, cell_folder, weights, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.out, copy)
@@ -280,6 +277,9 @@ def test_the_configuration_in_the_folder_is_the_one_that_was_asked_last(finished
     assert (copy / "config.json").read_bytes() == before  # what was refused was not asked
 
 
+def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.out, copy)
     before = content(copy)
     other = config_of(cell_folder, weights, training={"batch_size": 4})
     with pytest.raises(StaleStoreError, match=r"training.batch_size is 8 in the store, 4 was asked for"):
@@ -300,6 +300,18 @@ def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folde
         StaleStoreError, match=r"holds another training: .*images.count is 36 in the store, 35 was asked"
     ):
         run_finetune(config_of(cells, weights), out=copy)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", "null", '"images"', "{}", '{"images": [], "phases": []}', '{"images": {}, "phases": [1]}']
+)
+def test_a_configuration_that_is_none_is_refused_by_what_it_is(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    config = config_of("cells", "none")
+    with pytest.raises(RequestError) as refused:
+        check_finetune_out(config, tmp_path)
+    assert f"{tmp_path / 'config.json'} holds {text}, which is no configuration" in str(refused.value)
+    assert "Choose another --out, or empty it." in str(refused.value)
 
 
 def test_features_of_other_pictures_are_refused_before_anything_is_trained(finished, cell_folder, weights, tmp_path):

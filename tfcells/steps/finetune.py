@@ -212,9 +212,24 @@ def check_finetune_out(config: FinetuneConfig, out: Path) -> None:
         raise RequestError(
             f"{out} exists and is no fine-tuning of tfcells. Choose another --out, or empty it."
         ) from none
+    if not _is_config(there):
+        raise RequestError(
+            f"{out / CONFIG} holds {json.dumps(there)[:60]}, which is no configuration of a fine-tuning. Expected an "
+            "object with images, network and phases. Choose another --out, or empty it."
+        )
     found = differences(_of_training(there), _of_training(config.as_json()))
     if found and _begun(out):
         raise StaleStoreError(f"{out} holds another fine-tuning: {'; '.join(found)}. Choose another --out.")
+
+
+def _is_config(there: Any) -> bool:
+    """Whether JSON is of the form of a configuration, whatever it asks for."""
+    return (
+        isinstance(there, dict)
+        and isinstance(there.get("images"), dict)
+        and isinstance(there.get("phases"), list)
+        and all(isinstance(phase, dict) for phase in there["phases"])
+    )
 
 
 def _begun(out: Path) -> bool:
