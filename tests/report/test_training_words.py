@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +51,12 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "chance": 0.5,
         "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
         "split": {"unlike_asked": []},
-        "config": {"phases": [{"schedule": "constant"}]},
+        "config": {
+            "images": {"root": "s3://bucket/cells", "groups": None},
+            "network": {"weights": "imagenet"},
+            "phases": [{"schedule": "constant"}],
+            "against": None,
+        },
         "audit": None,
         "families": None,
         "comparison": comparison,
@@ -200,6 +206,29 @@ def test_commands_are_quoted_and_of_networks_without_a_backbone_fewer(tmp_path):
     assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again", "further"}
     network["backbone"] = False
     assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again"}
+
+
+def test_commands_do_the_same_in_any_folder(tmp_path, monkeypatch):
+    for name in ("my cells", "weights", "runs", "imagenet"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "weights" / "a.weights.h5").touch()
+    monkeypatch.chdir(tmp_path)
+    results = results_of()
+    assert commands(results, Path("runs/one"))["again"] == (
+        f"tfcells finetune {tmp_path}/runs/one/config.json --out {tmp_path}/runs/one-again"
+    )
+    results["config"] |= {
+        "images": {"root": "my cells", "groups": str(tmp_path / "groups.csv")},
+        "network": {"weights": "weights/a.weights.h5"},
+        "against": "runs",
+    }
+    told = commands(results, Path("runs/one"))
+    assert told["again"] == (
+        f"tfcells finetune {tmp_path}/runs/one/config.json --images.root '{tmp_path}/my cells' "
+        f"--network.weights {tmp_path}/weights/a.weights.h5 --against {tmp_path}/runs --out {tmp_path}/runs/one-again"
+    )
+    for name, line in told.items():
+        assert f"{tmp_path}/runs/one" in line, name
 
 
 def test_a_configuration_keeps_its_lines_and_escapes_names():

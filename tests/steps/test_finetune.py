@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import warnings
 from functools import partial
@@ -381,15 +382,30 @@ def of_families(tmp_path_factory, cell_folder, finished):
     lines = [f"{id},{family[id.split('/')[0]]}" for id in ids]
     (root / "cells" / "cells.csv").write_text("\n".join(["path,label", *lines]) + "\n")
     (root / "small.yaml").write_text(
-        f"images: {{root: {root}/cells/cells.csv, audit: false, folds: 2, validation: 0}}\n"
+        "images: {root: cells/cells.csv, audit: false, folds: 2, validation: 0}\n"
         "network: {name: light_cnn, weights: none, size: 32}\nphases: [{epochs: 1}]\nloss: {families: true}\n"
         "training: {batch_size: 8, precision: float32, augmentation: none}\n"
     )
     said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        words = ["finetune", str(root / "small.yaml"), "--out", str(root / "out"), "--quiet"]
+    with contextlib.redirect_stdout(said), contextlib.chdir(root):
+        words = ["finetune", "small.yaml", "--out", "my out", "--quiet"]
         assert main([*words, "--against", str(finished.out / "frozen")]) == 0
-    return root / "out", said.getvalue()
+    return root / "my out", said.getvalue()
+
+
+def test_what_is_said_to_lie_somewhere_is_found_from_any_folder(of_families):
+    out, said = of_families
+    told = {name: line for name, _, line in (line.partition(":") for line in said.splitlines())}
+    lines = {name: shlex.split(told[name].replace(";", "")) for name in ("report", "weights", "curve")}
+    assert Path(*lines["report"]) == out / "report.html"
+    assert Path(*lines["weights"]).is_absolute() and Path(*lines["weights"]).is_file()
+    curve, *command = lines["curve"]
+    assert Path(curve) == out / "fold-1" / "curve.png"
+    assert command == ["tensorboard", "--logdir", str(out / "fold-1" / "tensorboard")]
+    page = html.unescape((out / "report.html").read_text())
+    assert (
+        f"tfcells finetune '{out}/config.json' --images.root {out.parent}/cells/cells.csv --out '{out}-again'" in page
+    )
 
 
 def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_families):

@@ -193,18 +193,21 @@ def config_words(config: Mapping[str, Any]) -> Markup:
 
 
 def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
-    """Command lines, quoted for a shell: to use the weights, to look closer, to make all of it again.
+    """Command lines that do the same in any folder, quoted for a shell: to use the weights, to look closer, to make all
+    of it again.
 
     Beside them `file`, the weights as Python writes their path.
     """
     fold, network = results["folds"][0], results["folds"][0]["network"]
+    out = out.absolute()
     place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
     file = place / fold["weights"]["file"]
+    again = ["tfcells", "finetune", str(out / "config.json")]
     found = {
         "file": repr(str(file)),
         "tensorboard": shlex.join(["tensorboard", "--logdir", str(place / "tensorboard")]),
         "projector": shlex.join(["tensorboard", "--logdir", str(place / "projector")]),
-        "again": shlex.join(["tfcells", "finetune", str(out / "config.json"), "--out", f"{out}-again"]),
+        "again": shlex.join([*again, *_from_anywhere(results["config"]), "--out", f"{out}-again"]),
     }
     name, weights, size = network["name"], str(file), str(network["size"])
     if network["backbone"]:
@@ -216,6 +219,20 @@ def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
         found["study"] = shlex.join(["tfcells", "run", "CONFIG", *study])
         found["extract"] = shlex.join(["tfcells", "extract", "DIR", *extraction, "--out", "STORE"])
     return found
+
+
+def _from_anywhere(config: Mapping[str, Any]) -> list[str]:
+    """Overrides for what a configuration names relative to the folder that it was asked in, which is this one."""
+    images, weights = config["images"], config["network"]["weights"]
+    named = {
+        "images.root": images["root"],
+        "images.groups": images["groups"],
+        "network.weights": weights if Path(weights).is_file() else None,  # else a name, whatever folder is called so
+        "against": config["against"],
+    }
+    relative = {key: Path(name) for key, name in named.items() if name is not None and not Path(name).is_absolute()}
+    # An address is no path: what is one is there.
+    return [word for key, path in relative.items() if path.exists() for word in (f"--{key}", str(path.absolute()))]
 
 
 def _figures(results: Mapping[str, Any]) -> dict[str, Markup | None]:
