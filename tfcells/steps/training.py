@@ -30,6 +30,7 @@ from tfcells.finetune.train import FLOAT32, EpochSeen, Trained, train
 from tfcells.finetune.trainee import NetworkTrainee, build_trainee, replicas_of_host
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
+from tfcells.report.figures import plot_confusion
 from tfcells.report.training_figures import plot_training
 from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
 from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
@@ -234,7 +235,13 @@ def _journal(taught: Taught, fold: TaughtFold, folder: Path) -> Journal:
     places = stratified_sample(taught.labels[fold.watched], _PICTURES, seed=0).tolist()
     ids = [taught.ids[row] for row in fold.watched[places].tolist()]
     pictures = read_thumbnails(taught.table.source, ids, side=_PICTURE_SIDE)
-    return Journal(folder, class_names=taught.class_names, shown=places, pictures=pictures)
+    return Journal(
+        folder,
+        class_names=taught.class_names,
+        shown=places,
+        pictures=pictures,
+        draw_confusion=lambda counts: plot_confusion(counts.tolist(), taught.class_names, title="Rows looked at"),
+    )
 
 
 def _embeddings(taught: Taught, fold: TaughtFold, folder: Path, *, seed: int) -> Embeddings:
