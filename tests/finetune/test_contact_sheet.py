@@ -2,10 +2,12 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from tfcells.errors import EmptyDataError
-from tfcells.finetune.contact_sheet import contact_sheet, draw_contact_sheet, png_of, some_of_each_class
+from tfcells.finetune.contact_sheet import contact_sheet, draw_contact_sheet, png_of, rows_that_fit, some_of_each_class
 from tfcells.finetune.examples import training_batches
 from tfcells.finetune.pictures import PictureCache, Pictures
 
@@ -54,6 +56,28 @@ def test_the_figure_holds_the_sheet_pixel_for_pixel(cells, pictures):
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["as it is", "epoch 1", "epoch 2"]
     for text in figure.axes[0].get_yticklabels():
         assert text.get_window_extent().x0 >= 0
+
+
+def test_of_hundreds_of_classes_a_bounded_sheet_shows_some_and_says_what_is_left_out(cells, pictures):
+    rows = [place % len(cells) for place in range(300)]
+    figure = draw_contact_sheet(pictures, rows, cells.labels, ("a", "b", "c"), seed=1, variants=1)
+    (note,) = figure.texts
+    assert note.get_text() == "32 of 300 images; the other 268 are left out"
+    height, _ = Image.open(io.BytesIO(png_of(figure))).size[::-1]
+    assert height < 32 * (SIZE + 4) + 60
+    extent = note.get_window_extent()
+    assert extent.y0 >= 0 and extent.x0 >= 0 and extent.x1 <= figure.bbox.x1
+    few = draw_contact_sheet(pictures, rows[:32], cells.labels, ("a", "b", "c"), seed=1, variants=1)
+    assert few.texts[0].get_text() == ""
+
+
+@given(st.integers(1, 400), st.integers(16, 3000))
+def test_rows_that_fit_are_of_the_whole_range_in_order_and_once(count, size):
+    kept = rows_that_fit(range(count), size=size)
+    assert kept == sorted(set(kept)) and set(kept) <= set(range(count))
+    assert 1 <= len(kept) <= 32 and len(kept) * size <= max(8000, size)
+    if len(kept) > 1:
+        assert (kept[0], kept[-1]) == (0, count - 1)
 
 
 def contains(large, small):

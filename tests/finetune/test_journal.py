@@ -7,15 +7,20 @@ import pytest
 from small_training import DrawnExamples, drawn_pictures, run, small_settings, timeless
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tfcells.finetune.figures import pixels_of, plot_answers, plot_confusion
+from tfcells.finetune.figures import pixels_of, plot_answers
 from tfcells.finetune.journal import CURVE, LOGS, Journal, read_curve
+from tfcells.report.figures import plot_confusion
 
 CLASSES = ("red", "green", "$blue$")
 
 
 def journal_at(folder):
     pictures = drawn_pictures(24, 2)[0][:4].astype(np.uint8)
-    return Journal(folder, class_names=CLASSES, shown=[0, 1, 2, 3], pictures=pictures)
+    return Journal(folder, class_names=CLASSES, shown=[0, 1, 2, 3], pictures=pictures, draw_confusion=drawn_counts)
+
+
+def drawn_counts(counts):
+    return plot_confusion(counts.tolist(), CLASSES, title="")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +87,7 @@ def test_an_epoch_that_is_told_again_is_there_once(tmp_path):
 
 
 def test_the_confusion_is_drawn_whatever_classes_are_called():
-    pixels = pixels_of(plot_confusion(np.array([[3, 1, 0], [0, 4, 0], [2, 0, 2]]), CLASSES))
+    pixels = pixels_of(drawn_counts(np.array([[3, 1, 0], [0, 4, 0], [2, 0, 2]])))
     assert pixels.dtype == np.uint8
     assert pixels.std() > 5
     assert len(DrawnExamples().labels) == 24

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from tfcells.errors import RequestError
-from tfcells.finetune.families import family_mask, family_names, probabilities
+from tfcells.finetune.families import family_mask, family_names, lone_classes, probabilities, within_families
 from tfcells.finetune.losses import ClassLoss, balanced_weights, build_loss
 from tfcells.finetune.settings import LossSettings
 
@@ -163,3 +163,25 @@ def test_a_class_without_a_family_is_refused():
     message = r"Class 'basophil' names no family \(1 of 3 classes do not\)\. Expected `family/class` for every class"
     with pytest.raises(RequestError, match=message):
         build_loss(LossSettings(families=True), ("a/b", "basophil", "a/c"))
+
+
+@given(
+    arrays(np.float32, (7, 5), elements=st.floats(-30, 30, width=32)),
+    arrays(np.int64, (7,), elements=st.integers(0, 4)),
+)
+def test_who_is_told_the_family_answers_alike_from_logits_and_from_probabilities(logits, labels):
+    competing = family_mask(FAMILIES)[labels]
+    told = within_families(probabilities(logits), competing=competing)
+    np.testing.assert_allclose(told, probabilities(logits, competing=competing), atol=1e-12)
+    assert not told[~competing].any()
+
+
+def test_a_family_that_got_no_probability_at_all_is_told_nothing_by_it():
+    competing = family_mask(FAMILIES)[[0]]
+    told = within_families(np.array([[0.0, 0.5, 0.0, 0.5, 0.0]]), competing=competing)
+    np.testing.assert_allclose(told, [[1 / 3, 0, 1 / 3, 0, 1 / 3]])
+
+
+def test_classes_that_are_alone_in_their_family_are_named():
+    assert lone_classes(("pbc/a", "pbc/b", "chula/c", "x/y/z")) == {"chula": "chula/c", "x": "x/y/z"}
+    assert lone_classes(FAMILIES) == {}

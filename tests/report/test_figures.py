@@ -38,6 +38,14 @@ def test_intervals_ties_and_baselines_are_drawn_as_they_are(results):
     assert list(lines[5].get_xdata()) == [number["value"]]
 
 
+def test_a_confusion_of_hundreds_of_classes_is_bounded_and_of_some_has_numbers():
+    many = plot_confusion(np.eye(400, dtype=int).tolist(), [f"c{number}" for number in range(400)], title="t")
+    assert max(many.get_size_inches()) < 34 and not many.axes[0].texts
+    assert len(many.axes[0].get_xticklabels()) == 400
+    some = plot_confusion(np.eye(57, dtype=int).tolist(), [f"c{number}" for number in range(57)], title="t")
+    assert len(some.axes[0].texts) == 57
+
+
 def test_a_confusion_says_how_many_and_colours_by_share_of_the_true_class():
     figure = plot_confusion([[8, 2], [0, 0]], ["a", "b"], title="t")
     area = figure.axes[0]

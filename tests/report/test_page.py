@@ -65,6 +65,14 @@ def write(tmp_path, maps):
     return written
 
 
+def test_who_reads_a_page_while_it_is_written_anew_reads_the_one_of_before_to_its_end(write, results, tmp_path):
+    before = write(results)
+    with (tmp_path / "report.html").open(encoding="utf-8") as page:
+        after = write(results, hits=())
+        assert page.read() == before != after
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["report.html"]
+
+
 def test_a_study_without_an_export_says_why(write, results):
     engine = {**results["store"]["engine"], "name": "openvino"}
     page = Page(write({**results, "export": None, "store": {**results["store"], "engine": engine}}))

@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 
 from tfcells.finetune.settings import PhaseSettings
 from tfcells.report.training_figures import plot_drift, plot_rates, plot_training
 from tfcells.report.training_page import commands, config_words, minutes_words, phase_words, verdict, warnings
+from tfcells.report.training_words import frozen_choice_words, parity_words
 
 
 def phase(**changes):
@@ -23,7 +25,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
     fold = {
         "fold": 0,
         "rows": {"training": 40, "validation": validation, "asked": 20},
-        "network": {"name": "mobilenet_v2", "weights": "imagenet", "size": 96, "backbone": True},
+        "network": {"name": "mobilenet_v2", "weights": "imagenet", "size": 96, "backbone": True, "catalog": True},
         "weights": {"file": "mobilenet_v2_mine.weights.h5"},
         "best": None if best is None else {"phase": best[0], "epoch": best[1], "value": 0.5},
         "curve": rows,
@@ -33,7 +35,11 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
     if gain is not None:
         comparison = {
             "gain": {"accuracy": {"difference": number(*gain)}},
-            "frozen": {"probe": "logistic", "accuracy": number(0.8, 0.7, 0.9)},
+            "frozen": {
+                "probe": "logistic",
+                "accuracy": number(0.8, 0.7, 0.9),
+                "chosen": [{"tap": "late", "chosen_on": 4}],
+            },
             "minutes": {"fine_tuned": 12.0},
         }
     return {
@@ -41,9 +47,18 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "asked": {"images": 20, "groups": 9},
         "confusion": {"classes": ["a", "b"]},
         "accuracy": number(0.9, 0.85, 0.95),
+        "balanced_accuracy": number(0.8, 0.7, 0.9),
+        "chance": 0.5,
         "data": {"images": 68, "groups": 30, "quarantined": [], "left_out": {}},
         "split": {"unlike_asked": []},
+        "config": {
+            "images": {"root": "s3://bucket/cells", "groups": None},
+            "network": {"weights": "imagenet"},
+            "phases": [{"schedule": "constant"}],
+            "against": None,
+        },
         "audit": None,
+        "families": None,
         "comparison": comparison,
     } | changes
 
@@ -88,6 +103,44 @@ def test_the_verdict_says_who_was_asked_and_that_nothing_was_compared():
     assert "It was not compared with frozen features" in verdict(results_of())
 
 
+def test_the_layer_was_chosen_on_rows_that_are_there():
+    assert frozen_choice_words(results_of()) is None
+    gain = (0.05, 0.01, 0.09)
+    assert frozen_choice_words(results_of(gain=gain)) == "the rows that chose the epoch"
+    assert frozen_choice_words(results_of(gain=gain, validation=0)) == (
+        "4 of the rows that taught, kept back for that alone, since no rows chose an epoch"
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (
+            (0.55, 0.45, 0.65),
+            "Its balanced accuracy, 55.0\u00a0% (45.0\u00a0to\u00a065.0), cannot be told from chance, 50.0",
+        ),
+        ((0.55, 0.5, 0.65), "cannot be told from chance, 50.0\u00a0%."),
+        ((0.2, 0.1, 0.3), "Its balanced accuracy, 20.0\u00a0% (10.0\u00a0to\u00a030.0), is below chance, 50.0\u00a0%."),
+    ],
+)
+def test_a_network_that_is_not_better_than_chance_is_said_to_be_so(found, words):
+    assert words in verdict(results_of(balanced_accuracy=number(*found)))
+    assert "chance" not in verdict(results_of(balanced_accuracy=number(0.6, 0.501, 0.7)))
+
+
+def test_who_was_told_families_is_said_and_of_which_it_was_all_there_was_to_know():
+    families = {"names": ["lab", "other"], "of_one_class": [{"family": "other", "class": "other/c", "asked": 7}]}
+    told = verdict(results_of(families=families))
+    assert "The network was told the family of every image that was asked: classes competed" in told
+    both = verdict(results_of(families=families, gain=(0.05, 0.01, 0.09)))
+    assert "The network and the frozen probe were both told the family of every image" in both
+    (warning,) = warnings(results_of(families=families))
+    assert warning.startswith("Right by construction: 7 of the 20 images that were asked")
+    assert "other (other/c, 7 images)" in warning
+    assert warnings(results_of(families=families | {"of_one_class": []})) == []
+    assert "told" not in verdict(results_of())
+
+
 def test_what_makes_numbers_doubtful_is_warned_of():
     assert warnings(results_of()) == []
     data = {"images": 9, "groups": 9, "quarantined": [{"id": "x"}], "left_out": {"rare": "1 group"}}
@@ -114,6 +167,27 @@ def test_what_makes_numbers_doubtful_is_warned_of():
     assert warnings(results_of(best=(1, 3), validation=0)) == []
 
 
+def test_answers_of_a_mixed_precision_are_told_beside_those_of_float32():
+    parity = {
+        "precision": "mixed_bfloat16",
+        "images": 64,
+        "cosine": 0.99912,
+        "max_difference": 0.0312,
+        "relative_difference": 0.021,
+        "agreement": 63 / 64,
+    }
+    assert parity_words(parity) == (
+        "98.4 % of 64 asked images get the same answer from the same weights in float32; logits differ by 0.031 at "
+        "most (2.1 % of their standard deviation), and their cosine is 0.9991 or more"
+    )
+
+
+def test_the_end_of_a_cosine_is_no_sign_that_more_epochs_would_do_better():
+    (warning,) = warnings(results_of(best=(1, 3)))
+    assert warning == "The last epoch was the best: more epochs may do better."
+    assert warnings(results_of(best=(1, 3), config={"phases": [{"schedule": "cosine"}]})) == []
+
+
 def test_a_fall_of_precision_is_warned_of_with_its_reason():
     results = results_of()
     entry = {"phase": 1, "epoch": 2, "from": "mixed_float16", "to": "float32", "reason": "the loss is inf"}
@@ -127,8 +201,34 @@ def test_commands_are_quoted_and_of_networks_without_a_backbone_fewer(tmp_path):
     assert f"--weights '{tmp_path}/my runs/mobilenet_v2_mine.weights.h5' --size 96" in told["extract"]
     assert told["study"].endswith("--backbone.size 96")
     results = results_of()
-    results["folds"][0]["network"]["backbone"] = False
+    network = results["folds"][0]["network"]
+    network["catalog"] = False  # of keras-hub: what extracts features does not know it
+    assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again", "further"}
+    network["backbone"] = False
     assert set(commands(results, tmp_path)) == {"file", "tensorboard", "projector", "again"}
+
+
+def test_commands_do_the_same_in_any_folder(tmp_path, monkeypatch):
+    for name in ("my cells", "weights", "runs", "imagenet"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "weights" / "a.weights.h5").touch()
+    monkeypatch.chdir(tmp_path)
+    results = results_of()
+    assert commands(results, Path("runs/one"))["again"] == (
+        f"tfcells finetune {tmp_path}/runs/one/config.json --out {tmp_path}/runs/one-again"
+    )
+    results["config"] |= {
+        "images": {"root": "my cells", "groups": str(tmp_path / "groups.csv")},
+        "network": {"weights": "weights/a.weights.h5"},
+        "against": "runs",
+    }
+    told = commands(results, Path("runs/one"))
+    assert told["again"] == (
+        f"tfcells finetune {tmp_path}/runs/one/config.json --images.root '{tmp_path}/my cells' "
+        f"--network.weights {tmp_path}/weights/a.weights.h5 --against {tmp_path}/runs --out {tmp_path}/runs/one-again"
+    )
+    for name, line in told.items():
+        assert f"{tmp_path}/runs/one" in line, name
 
 
 def test_a_configuration_keeps_its_lines_and_escapes_names():

@@ -1,10 +1,13 @@
 """A whole fine-tuning of a small network on drawn cells: its files, its numbers, and going on after a stop."""
 
+import contextlib
 import csv
 import html
+import io
 import json
 import os
 import re
+import shlex
 import shutil
 import warnings
 from functools import partial
@@ -23,6 +26,7 @@ from tfcells.errors import RequestError, StaleStoreError, UnknownNameError
 from tfcells.features.extract import Extraction, extract
 from tfcells.images.readers import read_folder
 from tfcells.report.training_page import write_training_report
+from tfcells.report.training_words import parity_words
 from tfcells.report.words import percent, points
 from tfcells.steps.finetune import check_finetune_out, run_finetune
 from tfcells.steps.rates import find_rates
@@ -131,16 +135,23 @@ def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(fi
     assert [entry["class"] for entry in results["per_class"]] == results["confusion"]["classes"]
 
 
-def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_folder, weights, finished):
+def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_folder, weights, finished, capsys):
     assert finished.results["folds"][0]["parity"] is None
     mixed = "mixed_bfloat16"
     config = config_of(cell_folder, weights, phases=[{"epochs": 1, "train": "head"}], training={"precision": mixed})
-    fold = run_finetune(config, out=tmp_path / "run").results["folds"][0]
+    (tmp_path / "mixed.yaml").write_text(json.dumps(config.as_json()))
+    assert main(["finetune", str(tmp_path / "mixed.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    fold = json.loads((tmp_path / "run" / "finetune.json").read_text())["folds"][0]
     assert fold["precision"] == {"asked": mixed, "begun": mixed, "ended": mixed}
     assert fold["parity"]["precision"] == mixed
     assert fold["parity"]["images"] == fold["rows"]["asked"]
     assert 0 < fold["parity"]["relative_difference"] < 0.2
     assert fold["parity"]["cosine"] > 0.98
+    page = html.unescape((tmp_path / "run" / "report.html").read_text())
+    assert f"<th>parity with float32</th><td>{parity_words(fold['parity'])}</td>" in page
+    assert f"{mixed}: {parity_words(fold['parity'])}" in said
+    assert "parity with float32" not in (finished.out / "report.html").read_text()
 
 
 def test_the_curve_the_cost_and_the_precision_are_said(finished):
@@ -197,6 +208,9 @@ def test_the_report_tells_all_that_a_reader_must_know(finished):
         assert f"{tap}</td>" in page and f"{alike:.3f}" in page
     for digest in (fold["weights"]["sha256"], fold["network"]["sha256"], results["split"]["digest"]):
         assert digest in page
+    assert {"albumentations", "opencv-python-headless", "keras", "tensorflow"} <= set(results["versions"])
+    for package, version in results["versions"].items():
+        assert f"{package} {version}" in page
     for words in ("the head alone", "batch norm", "float32 asked for", "no fallback", "cross-entropy", "keras"):
         assert words in page
     assert f"--weights {finished.out / fold['weights']['file']} --size 32" in page
@@ -247,6 +261,23 @@ def test_again_nothing_is_trained_and_the_answer_is_the_same(finished, cell_fold
         assert again.results[key] == finished.results[key]
 
 
+def test_the_configuration_in_the_folder_is_the_one_that_was_asked_last(finished, cell_folder, weights, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.out, copy)
+    against = config_of(cell_folder, weights, against=str(finished.out / "frozen"))
+    run_finetune(against, out=copy)
+    assert read_finetune_config(copy / "config.json") == against
+    before = (copy / "config.json").read_bytes()
+    with pytest.raises(StaleStoreError):
+        run_finetune(config_of(cell_folder, weights, seed=1), out=copy)
+    (tmp_path / "cells").mkdir()
+    other = shutil.copytree(cell_folder, tmp_path / "cells" / "other")
+    next(other.glob("*/*.jpg")).unlink()
+    with pytest.raises(StaleStoreError):
+        run_finetune(config_of(other, weights), out=copy)
+    assert (copy / "config.json").read_bytes() == before  # what was refused was not asked
+
+
 def test_other_settings_in_the_same_folder_are_refused_by_name(finished, cell_folder, weights, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(finished.out, copy)
@@ -270,6 +301,29 @@ def test_other_pictures_under_the_same_settings_are_refused(finished, cell_folde
         StaleStoreError, match=r"holds another training: .*images.count is 36 in the store, 35 was asked"
     ):
         run_finetune(config_of(cells, weights), out=copy)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", "null", '"images"', "{}", '{"images": [], "phases": []}', '{"images": {}, "phases": [1]}']
+)
+def test_a_configuration_that_is_none_is_refused_by_what_it_is(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    config = config_of("cells", "none")
+    with pytest.raises(RequestError) as refused:
+        check_finetune_out(config, tmp_path)
+    assert f"{tmp_path / 'config.json'} holds {text}, which is no configuration" in str(refused.value)
+    assert "Choose another --out, or empty it." in str(refused.value)
+
+
+def test_features_of_other_pictures_are_refused_before_anything_is_trained(finished, cell_folder, weights, tmp_path):
+    cells = tmp_path / "cells"
+    shutil.copytree(cell_folder, cells)
+    first, second = sorted(cells.glob("eosinophil/*.jpg"))[:2]
+    first.write_bytes(second.read_bytes())
+    config = config_of(cells, weights, against=str(finished.out / "frozen"))
+    with pytest.raises(RequestError, match=r"other pictures under the names of 1 of 36 rows, the first is eosinophil/"):
+        run_finetune(config, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_a_folder_of_something_else_and_a_comparison_with_nothing_are_refused_at_once(tmp_path, cell_folder, weights):
@@ -316,6 +370,68 @@ def test_the_command_line_trains_folds_without_choosing_and_says_what_came_of_it
     assert main([*words, "--phases.1.head_rate", "0.02", "--quiet"]) == 2
     assert "phases.1.head_rate is 0.01 in the store, 0.02 was asked for" in capsys.readouterr().err
     assert Path(out / "finetune.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def of_families(tmp_path_factory, cell_folder, finished):
+    """A small network without a body, taught two families of classes without rows that choose, by the command line."""
+    root = tmp_path_factory.mktemp("families")
+    shutil.copytree(cell_folder, root / "cells")
+    family = {"eosinophil": "lab/eosinophil", "lymphocyte": "lab/lymphocyte", "platelet": "other/platelet"}
+    ids = sorted(str(path.relative_to(root / "cells")) for path in (root / "cells").glob("*/*.jpg"))
+    lines = [f"{id},{family[id.split('/')[0]]}" for id in ids]
+    (root / "cells" / "cells.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    (root / "small.yaml").write_text(
+        "images: {root: cells/cells.csv, audit: false, folds: 2, validation: 0}\n"
+        "network: {name: light_cnn, weights: none, size: 32}\nphases: [{epochs: 1}]\nloss: {families: true}\n"
+        "training: {batch_size: 8, precision: float32, augmentation: none}\n"
+    )
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.chdir(root):
+        words = ["finetune", "small.yaml", "--out", "my out", "--quiet"]
+        assert main([*words, "--against", str(finished.out / "frozen")]) == 0
+    return root / "my out", said.getvalue()
+
+
+def test_what_is_said_to_lie_somewhere_is_found_from_any_folder(of_families):
+    out, said = of_families
+    told = {name: line for name, _, line in (line.partition(":") for line in said.splitlines())}
+    lines = {name: shlex.split(told[name].replace(";", "")) for name in ("report", "weights", "curve")}
+    assert Path(*lines["report"]) == out / "report.html"
+    assert Path(*lines["weights"]).is_absolute() and Path(*lines["weights"]).is_file()
+    curve, *command = lines["curve"]
+    assert Path(curve) == out / "fold-1" / "curve.png"
+    assert command == ["tensorboard", "--logdir", str(out / "fold-1" / "tensorboard")]
+    page = html.unescape((out / "report.html").read_text())
+    assert (
+        f"tfcells finetune '{out}/config.json' --images.root {out.parent}/cells/cells.csv --out '{out}-again'" in page
+    )
+
+
+def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_families):
+    out, said = of_families
+    results = json.loads((out / "finetune.json").read_text())
+    assert results["families"] == {
+        "names": ["lab", "other"],
+        "of_one_class": [{"family": "other", "class": "other/platelet", "asked": 12}],
+    }
+    assert results["comparison"]["frozen"]["told_family"] is True
+    recall = {row["class"]: row["recall"]["value"] for row in results["per_class"]}
+    assert recall["other/platelet"] == 1.0 > min(recall.values())
+    page = html.unescape((out / "report.html").read_text())
+    for words in (
+        "The network and the frozen probe were both told the family of every image",
+        "Right by construction: 12 of the 36 images that were asked",
+    ):
+        assert words in page and words in said
+    # Who looks at nothing is right about half of one family, and about all of the other.
+    assert results["chance"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    beaten = results["balanced_accuracy"]["low"] > results["chance"]
+    for words in (page, said):
+        assert ("chance, 66.7\u00a0%." in words) == (not beaten)
+    assert "kept back for that alone, since no rows chose an epoch" in page
+    assert "chosen on the rows that chose the epoch" not in page
+    assert any("Right by construction: 12 of" in warning for warning in results["warnings"])
 
 
 def test_rates_are_found_from_the_command_line_and_nothing_is_trained(

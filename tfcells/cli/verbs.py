@@ -1,6 +1,7 @@
 """One function per verb: options to a call of the Python API, its answer to the terminal."""
 
 import argparse
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from tfcells.cli.show import (
 )
 from tfcells.errors import DamageError, RequestError
 from tfcells.names import visible
+from tfcells.report.training_words import chance_words, family_words, parity_words
 
 if TYPE_CHECKING:
     from tfcells.config import FinetuneConfig
@@ -507,7 +509,7 @@ def _audit_lines(facts: Mapping[str, Any], out: Path) -> list[str]:
 
 def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
     """What a person wants to know of a fine-tuning first."""
-    asked = results["asked"]
+    asked, out = results["asked"], out.absolute()
     lines = [
         f"asked {asked['images']:,} images in {asked['groups']:,} groups after {results['minutes']:.1f} minutes of "
         "training:",
@@ -516,16 +518,18 @@ def _finetune_lines(results: Mapping[str, Any], out: Path) -> list[str]:
     ]
     for fold in results["folds"]:
         place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
-        lines += [
-            f"  in {entry['to']} from phase {entry['phase']}, epoch {entry['epoch']} on: {entry['reason']} in "
-            f"{entry['from']}"
-            for entry in fold["fallbacks"]
-        ]
-        lines.append(f"weights: {place / fold['weights']['file']}")
-        lines.append(f"curve:   {place / 'curve.png'}; tensorboard --logdir {place / 'tensorboard'}")
+        if fold["parity"] is not None:
+            lines.append(f"{fold['precision']['ended']}: {parity_words(fold['parity'])}")
+        lines.append(f"weights: {shlex.quote(str(place / fold['weights']['file']))}")
+        lines.append(
+            f"curve:   {shlex.quote(str(place / 'curve.png'))}; "
+            f"{shlex.join(['tensorboard', '--logdir', str(place / 'tensorboard')])}"
+        )
     if results["comparison"] is not None:
         lines += _comparison_lines(results["comparison"])
-    return [visible(line) for line in [*lines, f"report:  {out / 'report.html'}"]]
+    lines += [words for words in (chance_words(results), family_words(results)) if words is not None]
+    lines += [f"warning: {warning}" for warning in results["warnings"]]
+    return [visible(line) for line in [*lines, f"report:  {shlex.quote(str(out / 'report.html'))}"]]
 
 
 def _comparison_lines(comparison: Mapping[str, Any]) -> list[str]:

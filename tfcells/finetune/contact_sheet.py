@@ -18,6 +18,8 @@ _AFTER_ORIGINAL: Final = 12
 _DPI: Final = 100
 _CHARACTER: Final = 0.085  # inches that a letter of a name takes at most
 _TITLES: Final = 0.25  # inches above and below the pictures
+_MOST_ROWS: Final = 32
+_MOST_PIXELS: Final = 8000  # from top to bottom; Matplotlib draws 65,535 at most
 
 
 def some_of_each_class(
@@ -39,6 +41,19 @@ def some_of_each_class(
         mine = [int(row) for row in among if labels[row] == label]
         chosen += sorted(mine, key=lambda row: picture_seed("sheet", seed, ids[row]))[:per_class]
     return chosen
+
+
+def rows_that_fit(rows: Sequence[int], *, size: int) -> list[int]:
+    """As many rows as a sheet has room for, evenly from the first to the last; at least one, if there is one.
+
+    Args:
+        rows: Of the table.
+        size: Side of a picture in pixels.
+    """
+    room = max(1, min(_MOST_ROWS, _MOST_PIXELS // (size + _GAP)))
+    if len(rows) <= room:
+        return list(rows)
+    return [rows[place] for place in np.linspace(0, len(rows) - 1, room).round().astype(int).tolist()]
 
 
 def contact_sheet(
@@ -84,17 +99,22 @@ def draw_contact_sheet(
 ) -> Figure:
     """The contact sheet with the class of each row at its left, one pixel of it for one of the figure at 100 dpi.
 
-    Arguments and errors are those of `contact_sheet`, and:
+    Of more rows than there is room for some are shown, and below them it says how many (`rows_that_fit`). Arguments
+    and errors are those of `contact_sheet`, and:
 
     Args:
         labels: int64 of shape (images,): class index of every row of the table.
         class_names: By class index.
     """
+    asked, rows = len(rows), rows_that_fit(rows, size=pictures.size)
     sheet = contact_sheet(pictures, rows, seed=seed, variants=variants)
     height, width = (extent / _DPI for extent in sheet.shape[:2])
     names = [drawn(class_names[int(labels[row])]) for row in rows]
     left = 0.2 + _CHARACTER * max(map(len, names))
-    figure = Figure(figsize=(left + width + 0.1, height + 2 * _TITLES), dpi=_DPI)
+    missing = asked - len(rows)
+    note = f"{len(rows)} of {asked:,} images; the other {missing:,} are left out" if missing else ""
+    wide = max(left + width + 0.1, _CHARACTER * len(note))
+    figure = Figure(figsize=(wide, height + 2 * _TITLES), dpi=_DPI)
     total_width, total_height = figure.get_size_inches()
     area = figure.add_axes((left / total_width, _TITLES / total_height, width / total_width, height / total_height))
     area.imshow(sheet, interpolation="nearest")
@@ -104,6 +124,7 @@ def draw_contact_sheet(
     titles = ["as it is", *(f"epoch {epoch + 1}" for epoch in range(variants))]
     area.set_xticks([column + pictures.size / 2 for column in columns], titles, fontsize=8)
     area.xaxis.tick_top()
+    figure.text(0.1 / total_width, 0.06 / total_height, note, fontsize=8)
     area.tick_params(length=0)
     area.spines[:].set_visible(False)
     return figure

@@ -34,6 +34,16 @@ def family_names(class_names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.partition(SEPARATOR)[0] for name in class_names)
 
 
+def lone_classes(class_names: tuple[str, ...]) -> dict[str, str]:
+    """Families that have one class alone, with that class: told the family, nobody can be wrong about it.
+
+    Raises:
+        RequestError: If a class names no family.
+    """
+    families = family_names(class_names)
+    return {family: name for family, name in zip(families, class_names, strict=True) if families.count(family) == 1}
+
+
 def family_mask(class_names: tuple[str, ...]) -> FamilyMask:
     """Which classes compete: those of one family."""
     families = np.array(family_names(class_names))
@@ -58,4 +68,24 @@ def probabilities(
     if competing is not None:
         values = np.where(competing, values, -np.inf)
     answer: Probabilities = softmax(values, axis=1)
+    return answer
+
+
+def within_families(chances: Probabilities, *, competing: Bool[np.ndarray, "images classes"]) -> Probabilities:
+    """Class probabilities of one who is told the family: of the classes that compete, made to sum to one.
+
+    Of the softmax of logits it is `probabilities(logits, competing=competing)`, so that a network and a probe that are
+    told the same are read alike.
+
+    Args:
+        chances: float64 (images, classes).
+        competing: For each image the classes that compete, one or more.
+
+    Returns:
+        float64 (images, classes); even among the classes that compete where all of them had probability zero.
+    """
+    kept = np.where(competing, chances, 0.0)
+    total = kept.sum(axis=1, keepdims=True)
+    even = competing / competing.sum(axis=1, keepdims=True)
+    answer: Probabilities = np.where(total > 0, kept / np.where(total > 0, total, 1.0), even)
     return answer

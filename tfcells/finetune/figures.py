@@ -1,4 +1,4 @@
-"""An epoch as pictures: what was taken for what, some answers. Drawing only."""
+"""Some answers of an epoch as a picture. Drawing only."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfcells.arrays import Confusion, Labels, Pictures, Probabilities
+from tfcells.arrays import Labels, Pictures, Probabilities
 from tfcells.names import drawn
 
 if TYPE_CHECKING:
@@ -16,24 +16,6 @@ if TYPE_CHECKING:
 _RED = "#D55E00"
 _ACROSS = 6
 _CELL = 1.7  # inches across
-
-
-def plot_confusion(counts: Confusion, class_names: Sequence[str]) -> Figure:
-    """A table of counts, shaded by the share of each true class."""
-    side = 2.0 + 0.55 * len(class_names)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    area: Axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    area.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [drawn(name) for name in class_names]
-    area.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    area.set_yticks(range(len(names)), names)
-    area.set(xlabel="predicted", ylabel="true")
-    for (row, column), count in np.ndenumerate(counts):
-        if count:
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            area.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
-    return figure
 
 
 def plot_answers(

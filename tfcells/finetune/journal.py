@@ -6,17 +6,18 @@ files that an uninterrupted one leaves: the table is written as a whole, and eac
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 
-from tfcells.arrays import Pictures
+from tfcells.arrays import Confusion, Pictures
 from tfcells.features.pieces import write_atomically
 from tfcells.finetune.checkpoints import Row
-from tfcells.finetune.figures import pixels_of, plot_answers, plot_confusion
+from tfcells.finetune.figures import pixels_of, plot_answers
 from tfcells.finetune.train import EpochSeen
 from tfcells.stats.metrics import confusion
 
@@ -32,10 +33,19 @@ class Journal:
         class_names: Names of the classes.
         shown: Places, among the rows looked at, of the pictures to be shown with their answers.
         pictures: uint8 of shape (shown, side, side, 3): these pictures.
+        draw_confusion: Draws counts of what was taken for what, (true, predicted).
     """
 
-    def __init__(self, folder: Path, *, class_names: Sequence[str], shown: Sequence[int], pictures: Pictures) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        class_names: Sequence[str],
+        shown: Sequence[int],
+        pictures: Pictures,
+        draw_confusion: Callable[[Confusion], Figure],
+    ) -> None:
+        self.folder, self._draw_confusion = folder, draw_confusion
         self._class_names, self._shown, self._pictures = tuple(class_names), list(shown), pictures
         (folder / LOGS).mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +62,7 @@ class Journal:
                     tf.summary.scalar(_tag(name), value)
             predicted = seen.probabilities.argmax(axis=1).astype(np.int64)
             counts = confusion(seen.labels, predicted, classes=len(self._class_names))
-            _show("validation/confusion", pixels_of(plot_confusion(counts, self._class_names)))
+            _show("validation/confusion", pixels_of(self._draw_confusion(counts)))
             if self._shown:
                 places = np.array(self._shown)
                 answers = plot_answers(

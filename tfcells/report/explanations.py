@@ -51,7 +51,7 @@ class Explanations:
 
 def write_explanations(path: Path, explanations: Explanations) -> None:
     """Write one HTML file that loads nothing."""
-    path.write_text(explanations.rendered("explanations.html.j2"), encoding="utf-8", errors="backslashreplace")
+    write_atomically(path, explanations.rendered("explanations.html.j2").encode("utf-8", "backslashreplace"))
 
 
 def add_explanations(report: Path, explanations: Explanations, results: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ _CALLED: Final = {
     "positive_predictive_value": ("positive predictive value", "#D55E00"),
     "f1": ("F1", "#009E73"),
 }
+_CELL: Final = 0.52  # inches of a class in a table of counts
+_WIDEST: Final = 30.0  # inches of all of them
 _MOST_NAMED: Final = 12  # lines in a legend
 
 
@@ -47,16 +49,16 @@ def plot_candidates(candidates: Sequence[Mapping[str, Any]], baselines: Sequence
 
 
 def plot_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, title: str) -> Figure:
-    """Confusion matrix: colour by share of the true class, numbers are images."""
+    """Confusion matrix: colour by share of the true class, numbers are images; of more than 57 classes without them."""
     table = np.asarray(counts)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.52 * len(classes)
+    cell = min(_CELL, _WIDEST / len(classes))
+    side = 2.2 + cell * len(classes)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     area: Axes = figure.subplots()
     area.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*table.shape):
-        if table[row, column]:
-            dark = share[row, column] > 0.5
+    if cell == _CELL:  # in smaller ones nobody could read a number
+        for row, column in np.argwhere(table).tolist():
             area.text(
                 column,
                 row,
@@ -64,11 +66,11 @@ def plot_confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], *, t
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if dark else _INK,
+                color="white" if share[row, column] > 0.5 else _INK,
             )
-    names = [drawn(name) for name in classes]
-    area.set_xticks(range(len(classes)), names, rotation=40, ha="right", fontsize=8)
-    area.set_yticks(range(len(classes)), names, fontsize=8)
+    names, letters = [drawn(name) for name in classes], max(8 * cell / _CELL, 1)
+    area.set_xticks(range(len(classes)), names, rotation=40, ha="right", fontsize=letters)
+    area.set_yticks(range(len(classes)), names, fontsize=letters)
     area.set(title=title, xlabel="predicted", ylabel="true")
     return figure
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from tfcells.backbones.seen import seen_words
 from tfcells.backbones.weights import model_card
+from tfcells.features.pieces import write_atomically
 from tfcells.report.explanations import kept_explanations
 from tfcells.report.figures import (
     plot_abstention,
@@ -78,7 +79,8 @@ def write_report(
         shown_quarantine=_SHOWN_QUARANTINE,
         explained=kept_explanations(path, results),
     )
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name may be no text
+    # A folder's name may be no text.
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def verdict(results: Mapping[str, Any]) -> str:

@@ -13,6 +13,13 @@ from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
 from tfcells.report.rendering import page_environment, reduced_uri, svg
 from tfcells.report.training_figures import plot_drift, plot_training
+from tfcells.report.training_words import (
+    chance_words,
+    family_words,
+    frozen_choice_words,
+    lone_class_words,
+    parity_words,
+)
 from tfcells.report.words import percent, points
 
 _SHEET_WIDTH: Final = 1200
@@ -34,7 +41,7 @@ def write_training_report(
         sheets: Contact sheets of the augmentation, as PNG files; the first is shown.
     """
     environment = page_environment()
-    environment.filters |= {"phase_words": phase_words, "minutes": minutes_words}
+    environment.filters |= {"phase_words": phase_words, "minutes": minutes_words, "parity_words": parity_words}
     text = environment.get_template("training.html.j2").render(
         results=results,
         verdict=verdict(results),
@@ -44,6 +51,7 @@ def write_training_report(
         sheet=reduced_uri(sheets[0], width=_SHEET_WIDTH, height=_SHEET_HEIGHT) if sheets else None,
         misses=misses,
         looked_at=looked_at(results["folds"][0]),
+        frozen_choice=frozen_choice_words(results),
         commands=commands(results, path.parent),
         config=config_words(results["config"]),
         shown_quarantine=_SHOWN_QUARANTINE,
@@ -62,6 +70,7 @@ def verdict(results: Mapping[str, Any]) -> str:
         f"{percent(results['accuracy'])} accuracy on {asked['images']:,} images in {asked['groups']:,} groups that "
         f"{_what_they_are(folds[0], once=once)}. "
     )
+    text += "".join(f"{words} " for words in (chance_words(results), family_words(results)) if words is not None)
     comparison = results["comparison"]
     if comparison is None:
         return text + "It was not compared with frozen features; that is asked for by compare: true."
@@ -88,7 +97,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know before believing the numbers."""
     data, folds, found = results["data"], results["folds"], []
     if data["quarantined"]:
-        found.append(f"{len(data['quarantined']):,} files were quarantined; they are named below.")
+        found.append(f"{len(data['quarantined']):,} files were quarantined, each with its name and reason.")
     found += [f"Class {name} is left out: {reason}." for name, reason in data["left_out"].items()]
     found += [f"{difference[0].upper()}{difference[1:]}." for difference in results["split"]["unlike_asked"]]
     if data["groups"] == data["images"]:
@@ -104,8 +113,9 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
             f"The interval of the accuracy is wider than {100 * _WIDE:.0f} points: {results['asked']['groups']:,} "
             "groups were asked, too few to say more."
         )
+    found += [words for words in (lone_class_words(results),) if words is not None]
     for fold in folds:
-        found += _warnings_of(fold, "" if len(folds) == 1 else f" in fold {fold['fold']}")
+        found += _warnings_of(fold, results["config"]["phases"], "" if len(folds) == 1 else f" in fold {fold['fold']}")
     if results["comparison"] is not None:
         gain = results["comparison"]["gain"]["accuracy"]["difference"]
         if gain["high"] < 0:
@@ -113,7 +123,7 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _warnings_of(fold: Mapping[str, Any], where: str) -> list[str]:
+def _warnings_of(fold: Mapping[str, Any], phases: Sequence[Mapping[str, Any]], where: str) -> list[str]:
     found = [
         f"Precision fell from {entry['from']} to {entry['to']}{where} in phase {entry['phase']}, epoch "
         f"{entry['epoch']}: {entry['reason']}."
@@ -122,9 +132,11 @@ def _warnings_of(fold: Mapping[str, Any], where: str) -> list[str]:
     last = fold["curve"][-1]
     if fold["best"] is None:
         found.append(f"No epoch was better than the weights that were begun with{where}: nothing was learned.")
-    elif fold["rows"]["validation"] and (fold["best"]["phase"], fold["best"]["epoch"]) == (
-        last["phase"],
-        last["epoch"],
+    elif (
+        fold["rows"]["validation"]
+        and (fold["best"]["phase"], fold["best"]["epoch"]) == (last["phase"], last["epoch"])
+        # At the end of a cosine nothing learns any more: that the last epoch is the best is no sign that it could.
+        and phases[last["phase"] - 1]["schedule"] == "constant"
     ):
         found.append(f"The last epoch was the best{where}: more epochs may do better.")
     return found
@@ -181,30 +193,46 @@ def config_words(config: Mapping[str, Any]) -> Markup:
 
 
 def commands(results: Mapping[str, Any], out: Path) -> dict[str, str]:
-    """Command lines, quoted for a shell: to use the weights, to look closer, to make all of it again.
+    """Command lines that do the same in any folder, quoted for a shell: to use the weights, to look closer, to make all
+    of it again.
 
     Beside them `file`, the weights as Python writes their path.
     """
     fold, network = results["folds"][0], results["folds"][0]["network"]
+    out = out.absolute()
     place = out if len(results["folds"]) == 1 else out / f"fold-{fold['fold']}"
     file = place / fold["weights"]["file"]
+    again = ["tfcells", "finetune", str(out / "config.json")]
     found = {
         "file": repr(str(file)),
         "tensorboard": shlex.join(["tensorboard", "--logdir", str(place / "tensorboard")]),
         "projector": shlex.join(["tensorboard", "--logdir", str(place / "projector")]),
-        "again": shlex.join(["tfcells", "finetune", str(out / "config.json"), "--out", f"{out}-again"]),
+        "again": shlex.join([*again, *_from_anywhere(results["config"]), "--out", f"{out}-again"]),
     }
-    if not network["backbone"]:
-        return found
     name, weights, size = network["name"], str(file), str(network["size"])
-    study = ["--backbone.name", name, "--backbone.weights", weights, "--backbone.size", size]
-    extraction = ["--backbone", name, "--weights", weights, "--size", size]
-    further = ["--network.name", name, "--network.weights", weights, "--network.size", size]
-    return found | {
-        "study": shlex.join(["tfcells", "run", "CONFIG", *study]),
-        "extract": shlex.join(["tfcells", "extract", "DIR", *extraction, "--out", "STORE"]),
-        "further": shlex.join(["tfcells", "finetune", "CONFIG", *further]),
+    if network["backbone"]:
+        further = ["--network.name", name, "--network.weights", weights, "--network.size", size]
+        found["further"] = shlex.join(["tfcells", "finetune", "CONFIG", *further])
+    if network["catalog"]:
+        study = ["--backbone.name", name, "--backbone.weights", weights, "--backbone.size", size]
+        extraction = ["--backbone", name, "--weights", weights, "--size", size]
+        found["study"] = shlex.join(["tfcells", "run", "CONFIG", *study])
+        found["extract"] = shlex.join(["tfcells", "extract", "DIR", *extraction, "--out", "STORE"])
+    return found
+
+
+def _from_anywhere(config: Mapping[str, Any]) -> list[str]:
+    """Overrides for what a configuration names relative to the folder that it was asked in, which is this one."""
+    images, weights = config["images"], config["network"]["weights"]
+    named = {
+        "images.root": images["root"],
+        "images.groups": images["groups"],
+        "network.weights": weights if Path(weights).is_file() else None,  # else a name, whatever folder is called so
+        "against": config["against"],
     }
+    relative = {key: Path(name) for key, name in named.items() if name is not None and not Path(name).is_absolute()}
+    # An address is no path: what is one is there.
+    return [word for key, path in relative.items() if path.exists() for word in (f"--{key}", str(path.absolute()))]
 
 
 def _figures(results: Mapping[str, Any]) -> dict[str, Markup | None]:

@@ -19,6 +19,10 @@ ROWS: Final = 500
 AXES: Final = 50
 """Principal components of each epoch's features."""
 
+MOST_FEATURES: Final = 2048
+"""Numbers of a row that are kept after an epoch, at most: 4 MB for all rows. A map that is read as it is, not pooled,
+has tens of thousands, and of those the principal components are kept that would be shown in the end."""
+
 SHOWN_EPOCHS: Final = 12
 """At most, evenly over the training; the browser loads them all."""
 
@@ -27,7 +31,8 @@ class Embeddings:
     """Keeps the features of some rows after every epoch; give its `write` to `train` as what watches.
 
     Args:
-        folder: Gets `epoch-0001.npy` and so on, float32 of shape (rows, features).
+        folder: Gets `epoch-0001.npy` and so on, float32 of shape (rows, features); (rows, `AXES`) of their principal
+            components where there are more than `MOST_FEATURES`.
         places: int64 of shape (rows,): which of the rows looked at.
     """
 
@@ -37,7 +42,10 @@ class Embeddings:
 
     def write(self, seen: EpochSeen) -> None:
         """Keep an epoch's features; those of an epoch that is told again take the place of the first ones."""
-        np.save(self.folder / f"epoch-{seen.number:04d}.npy", seen.features[self.places], allow_pickle=False)
+        features = seen.features[self.places]
+        if features.shape[1] > MOST_FEATURES and len(features) > 1:
+            features = principal_components(features, axes=AXES).points.astype(np.float32)
+        np.save(self.folder / f"epoch-{seen.number:04d}.npy", features, allow_pickle=False)
 
 
 def sampled_places(labels: np.ndarray, *, seed: int) -> np.ndarray:

@@ -19,20 +19,21 @@ from tfcells.features.extract import Extraction, extract
 from tfcells.features.pieces import write_atomically
 from tfcells.features.recipe import differences
 from tfcells.features.store import FeatureStore, known_files
+from tfcells.finetune.families import family_names, lone_classes
 from tfcells.images.readers import read_images
 from tfcells.images.table import ImageTable
 from tfcells.probes.candidates import score
 from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.summary import confusion_json, per_class_json, scores_json
 from tfcells.progress import Progress, silent
-from tfcells.report.training_page import write_training_report
+from tfcells.report.training_page import warnings, write_training_report
 from tfcells.steps.audit import audit_images, audited_groups
 from tfcells.steps.frozen import compare_frozen, frozen_features, places_in
 from tfcells.steps.pictures import surest_misses
 from tfcells.steps.results import exit_code
 from tfcells.steps.split import write_split_files
 from tfcells.steps.taught import Taught, deal_rows
-from tfcells.steps.training import CHECKPOINTS, CONTACT_SHEET, TaughtNetwork, teach
+from tfcells.steps.training import CHECKPOINTS, CONTACT_SHEET, PACKAGES, TaughtNetwork, teach
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
     table = read_rows(config, out=out, progress=progress)
     out.mkdir(parents=True, exist_ok=True)
     if not _begun(out):
-        write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
+        _write_config(config, out)
     table, audited = audited_rows(config, table, out=out, progress=progress)
     taught = deal_rows(table, config.images, seed=config.seed)
     if frozen is not None:
@@ -95,20 +96,34 @@ def run_finetune(config: FinetuneConfig, *, out: str | Path, progress: Progress 
         teach(config, taught, fold, folder=folder, progress=progress)
         for fold, folder in zip(taught.folds, folders, strict=True)
     ]
+    _write_config(config, out)  # it is this training: what comes after it may be asked otherwise than before
     answers, rows = _answers(taught, trained, seed=config.seed)
     results = {
         **_results(config, table, taught, trained, out=out),
         "audit": audited,
         "asked": {"images": len(rows.labels), "groups": len(np.unique(rows.groups))},
         **_scores_json(answers, rows, taught.class_names),
+        "families": _families_json(config, taught, rows),
+        "chance": _chance(config, taught, rows),
         "comparison": None,
     }
     if config.compare or frozen is not None:
-        store = frozen or _extracted(config, table, out, trained[0].size, progress)
-        minutes = results["minutes"]
-        results["comparison"] = compare_frozen(store, taught, answers, rows, minutes=minutes, progress=progress)
+        results["comparison"] = compare_frozen(
+            frozen or _extracted(config, table, out, trained[0].size, progress),
+            taught,
+            answers,
+            rows,
+            minutes=results["minutes"],
+            families=config.loss.families,
+            progress=progress,
+        )
+    results["warnings"] = warnings(results)
     _write(out, results, taught, answers, folders)
     return Finetuned(out=out, results=results)
+
+
+def _write_config(config: FinetuneConfig, out: Path) -> None:
+    write_atomically(out / CONFIG, json.dumps(config.as_json(), indent=1).encode())
 
 
 def read_rows(config: FinetuneConfig, *, out: Path, progress: Progress) -> ImageTable:
@@ -155,7 +170,7 @@ def _results(
         "seed": config.seed,
         "data": _data_json(table, taught),
         "split": {**write_split_files(taught.split, out), "unlike_asked": list(taught.split.unlike_asked)},
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", "numpy", "tensorflow")},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "folds": [network.facts for network in trained],
         "minutes": sum(network.minutes for network in trained),
         "chosen_by": config.training.monitor if config.images.validation else "nothing: the last epoch counts",
@@ -197,9 +212,24 @@ def check_finetune_out(config: FinetuneConfig, out: Path) -> None:
         raise RequestError(
             f"{out} exists and is no fine-tuning of tfcells. Choose another --out, or empty it."
         ) from none
+    if not _is_config(there):
+        raise RequestError(
+            f"{out / CONFIG} holds {json.dumps(there)[:60]}, which is no configuration of a fine-tuning. Expected an "
+            "object with images, network and phases. Choose another --out, or empty it."
+        )
     found = differences(_of_training(there), _of_training(config.as_json()))
     if found and _begun(out):
         raise StaleStoreError(f"{out} holds another fine-tuning: {'; '.join(found)}. Choose another --out.")
+
+
+def _is_config(there: Any) -> bool:
+    """Whether JSON is of the form of a configuration, whatever it asks for."""
+    return (
+        isinstance(there, dict)
+        and isinstance(there.get("images"), dict)
+        and isinstance(there.get("phases"), list)
+        and all(isinstance(phase, dict) for phase in there["phases"])
+    )
 
 
 def _begun(out: Path) -> bool:
@@ -269,6 +299,29 @@ def _scores_json(answers: OutOfFold, rows: SweepRows, class_names: tuple[str, ..
         "confusion": confusion_json(scores, class_names),
         "per_class": per_class_json(answers, scores, rows, class_names),
     }
+
+
+def _families_json(config: FinetuneConfig, taught: Taught, rows: SweepRows) -> dict[str, Any] | None:
+    """Families that were told with every picture that was asked; None where classes all compete.
+
+    Of a family with one class alone every answer is right by construction.
+    """
+    if not config.loss.families:
+        return None
+    names = taught.class_names
+    asked = dict(zip(names, np.bincount(rows.labels, minlength=len(names)).tolist(), strict=True))
+    return {
+        "names": sorted(set(family_names(names))),
+        "of_one_class": [
+            {"family": family, "class": name, "asked": asked[name]} for family, name in lone_classes(names).items()
+        ],
+    }
+
+
+def _chance(config: FinetuneConfig, taught: Taught, rows: SweepRows) -> float:
+    """The balanced accuracy of one who looks at no picture: the same answer always, or always for a family told."""
+    asked = [taught.class_names[label] for label in np.unique(rows.labels).tolist()]
+    return (len(set(family_names(tuple(asked)))) if config.loss.families else 1) / len(asked)
 
 
 def _data_json(table: ImageTable, taught: Taught) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from tfcells.arrays import Labels, Probabilities
 from tfcells.errors import RequestError
 from tfcells.features.store import FeatureStore
+from tfcells.finetune.families import family_mask, within_families
 from tfcells.images.splits import assign_parts
 from tfcells.probes.candidates import score
 from tfcells.probes.catalog import PROBES, class_probabilities, fit_probe
@@ -46,6 +47,7 @@ def compare_frozen(
     rows: SweepRows,
     *,
     minutes: float,
+    families: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fit a logistic probe on the frozen taps, ask it what the network was asked, and compare the two, paired.
@@ -60,21 +62,23 @@ def compare_frozen(
         tuned: The network's answers on the asked rows, in the order of `taught.asked`.
         rows: Labels and groups of the asked rows.
         minutes: What the fine-tuning took.
+        families: Whether the network was told the family of each picture; then the probe is told too, where it is
+            chosen and where it is asked.
         progress: Told how far it is.
 
     Returns:
-        `frozen` (scores, the tap and penalty of each fold), `gain` (`accuracy` and `balanced_accuracy`, fine-tuned
-        minus frozen, each with interval, p-value and test), `minutes` of both.
+        `frozen` (scores, the tap and penalty of each fold, whether it was told families), `gain` (`accuracy` and
+        `balanced_accuracy`, fine-tuned minus frozen, each with interval, p-value and test), `minutes` of both.
 
     Raises:
-        RequestError: If the store lacks a row.
+        RequestError: If the store lacks a row, or has another picture under its name.
     """
     place = places_in(store, taught)
     started, chosen = time.perf_counter(), []
     probabilities = np.zeros((len(taught.labels), len(taught.class_names)))
     for done, fold in enumerate(taught.folds):
         progress("frozen probe", done, len(taught.folds))
-        choice, answers = _one_fold(store, place, taught, fold, seed=rows.seed)
+        choice, answers = _one_fold(store, place, taught, fold, families=families, seed=rows.seed)
         probabilities[fold.asked] = answers
         chosen.append({"fold": fold.number, **choice})
     progress("frozen probe", len(taught.folds), len(taught.folds))
@@ -89,6 +93,7 @@ def compare_frozen(
             "probe": PROBE,
             "store": {"digest": store.digest, "backbone": store.recipe["backbone"], "weights": store.recipe["weights"]},
             "chosen": chosen,
+            "told_family": families,
             **scores_json(score(frozen, rows)),
         },
         "gain": {name: {**paired_json(test), "undecided": test.undecided} for name, test in tests.items()},
@@ -101,7 +106,7 @@ def compare_frozen(
 
 
 def _one_fold(
-    store: FeatureStore, place: Rows, taught: Taught, fold: TaughtFold, *, seed: int
+    store: FeatureStore, place: Rows, taught: Taught, fold: TaughtFold, *, families: bool, seed: int
 ) -> tuple[dict[str, Any], Probabilities]:
     """The tap and the penalty that do best on the choosing rows, and the answers of that probe to the asked rows."""
     teaching, choosing = _choosing(taught, fold, seed=seed)
@@ -111,12 +116,17 @@ def _one_fold(
         vectors = _vectors(store, tap, place)
         for penalty in PROBES[PROBE].grid["C"]:
             found = _answers(vectors, taught, teaching, choosing, {"C": penalty}, seed=seed)
+            if families:
+                found = _told(found, taught, choosing)
             right = _balanced(found.argmax(axis=1), labels[choosing])
             if right > best[0]:
                 best = (right, tap, {"C": penalty})
     value, tap, parameters = best
     answers = _answers(_vectors(store, tap, place), taught, fold.learning, fold.asked, parameters, seed=seed)
-    return {"tap": tap, "parameters": parameters, "balanced_accuracy_of_choice": value}, answers
+    if families:
+        answers = _told(answers, taught, fold.asked)
+    choice = {"tap": tap, "parameters": parameters, "chosen_on": len(choosing), "balanced_accuracy_of_choice": value}
+    return choice, answers
 
 
 def _choosing(taught: Taught, fold: TaughtFold, *, seed: int) -> tuple[Rows, Rows]:
@@ -136,6 +146,11 @@ def _answers(
     return class_probabilities(probe, vectors[asked], classes=len(taught.class_names))
 
 
+def _told(answers: Probabilities, taught: Taught, rows: Rows) -> Probabilities:
+    """Answers to rows whose families are told, as the network's are."""
+    return within_families(answers, competing=family_mask(taught.class_names)[taught.labels[rows]])
+
+
 def _balanced(predicted: Labels, labels: Labels) -> float:
     return float(np.mean([(predicted[labels == index] == index).mean() for index in np.unique(labels)]))
 
@@ -146,10 +161,12 @@ def _vectors(store: FeatureStore, tap: str, place: Rows) -> np.ndarray:
 
 
 def places_in(store: FeatureStore, taught: Taught) -> Rows:
-    """Where a store keeps each row of a fine-tuning.
+    """Where a store keeps each row of a fine-tuning, by id, and only if it is of the same picture.
+
+    Classes and groups are those of the fine-tuning: what a store calls its rows does not count.
 
     Raises:
-        RequestError: If it lacks one.
+        RequestError: If it lacks one, or the picture of that name was another one.
     """
     known = store.row_of
     missing = [id for id in taught.ids if id not in known]
@@ -158,7 +175,18 @@ def places_in(store: FeatureStore, taught: Taught) -> Rows:
             f"{store.path} has no features of {len(missing):,} of {len(taught.ids):,} rows, the first is {missing[0]}. "
             "Expected a store of the same images; leave `against` out to have them extracted."
         )
-    return np.array([known[id] for id in taught.ids], dtype=np.int64)
+    places = [known[id] for id in taught.ids]
+    kept = store.rows.digests
+    other = [
+        id for id, place, pixels in zip(taught.ids, places, taught.table.digests, strict=True) if kept[place] != pixels
+    ]
+    if other:
+        raise RequestError(
+            f"{store.path} has features of other pictures under the names of {len(other):,} of {len(taught.ids):,} "
+            f"rows, the first is {other[0]}: their pixels have other digests. Expected a store of the same images; "
+            "extract them again, or leave `against` out to have that done."
+        )
+    return np.array(places, dtype=np.int64)
 
 
 def _extraction_seconds(store: FeatureStore) -> float | None:

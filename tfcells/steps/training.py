@@ -31,6 +31,7 @@ from tfcells.finetune.train import FLOAT32, EpochSeen, Trained, train
 from tfcells.finetune.trainee import NetworkTrainee, build_trainee, replicas_of_host
 from tfcells.images.thumbnails import read_thumbnails
 from tfcells.progress import Progress
+from tfcells.report.figures import plot_confusion
 from tfcells.report.training_figures import plot_training
 from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
 from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
@@ -44,7 +45,8 @@ CONTACT_SHEET: Final = "contact_sheet.png"
 _PICTURES: Final = 24  # shown with their answers after every epoch
 _PICTURE_SIDE: Final = 96
 _COMPARED: Final = 64  # asked rows whose answers are compared with float32's
-_PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
+PACKAGES: Final = ("albumentations", "keras", "numpy", "opencv-python-headless", "tensorflow")
+"""Whose versions the course of a training depends on."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,7 +231,7 @@ def _recipe(
         "rows": {name: _digest(getattr(fold, name), taught) for name in ("training", "validation", "asked")},
         "start": {"weights": network.weights, "sha256": network.sha256, "size": network.size, "kernel": network.kernel},
         "seed": config.seed,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 
@@ -245,7 +247,13 @@ def _journal(taught: Taught, fold: TaughtFold, folder: Path) -> Journal:
     places = stratified_sample(taught.labels[fold.watched], _PICTURES, seed=0).tolist()
     ids = [taught.ids[row] for row in fold.watched[places].tolist()]
     pictures = read_thumbnails(taught.table.source, ids, side=_PICTURE_SIDE)
-    return Journal(folder, class_names=taught.class_names, shown=places, pictures=pictures)
+    return Journal(
+        folder,
+        class_names=taught.class_names,
+        shown=places,
+        pictures=pictures,
+        draw_confusion=lambda counts: plot_confusion(counts.tolist(), taught.class_names, title="Rows looked at"),
+    )
 
 
 def _embeddings(taught: Taught, fold: TaughtFold, folder: Path, *, seed: int) -> Embeddings:
@@ -283,7 +291,9 @@ def _network_json(network: Network) -> Mapping[str, Any]:
         "size": network.size,
         "kernel": network.kernel,
         "parameters": network.model.count_params(),
-        "backbone": network.settings.name in BACKBONES,
+        # Keras-hub's have one inside too, which studies and extractions do not know.
+        "backbone": network.body is not None,
+        "catalog": network.settings.name in BACKBONES,
     }
 
 
