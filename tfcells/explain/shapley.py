@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcells.errors import MissingExtraError
-from tfcells.explain.attribution import Attribution, Completeness
+from tfcells.explain.attribution import ROUNDING, Attribution, Completeness
 from tfcells.explain.baselines import baseline_of
 from tfcells.explain.explained import BATCH, Batch, Contrasts, Explained
 from tfcells.explain.untouched import untouched_gradients
@@ -45,7 +45,7 @@ def partition_maps(
         UnknownNameError: If there is no such filling.
     """
     shap = require_shap()
-    heat, claimed = [], []
+    heat, claimed, largest = [], [], []
     for picture, contrast, filling in zip(pictures, contrasts, baseline_of(pictures, fill), strict=True):
 
         def ask(batch: np.ndarray, contrast: np.ndarray = contrast) -> np.ndarray:
@@ -58,6 +58,7 @@ def partition_maps(
         heat.append(np.asarray(found.values, dtype=np.float64).reshape(picture.shape).sum(axis=2))
         ends = ask(np.stack([filling, picture]))
         claimed.append(float(ends[1] - ends[0]))
+        largest.append(max(float(np.abs(ends).max()), 1.0))
     rises, maps = np.array(claimed), np.stack(heat)
     completeness = Completeness(
         claimed=rises,
@@ -65,7 +66,9 @@ def partition_maps(
         allowed=TOLERANCE * np.maximum(np.abs(rises), 1.0),
         steps=np.full(len(maps), evaluations, dtype=np.int64),
     )
-    return Attribution(method=PARTITION, heat=maps, signed=True, completeness=completeness)
+    # A part's number is shared out over its pixels, and there are no more parts than evaluations.
+    rounding = ROUNDING * np.array(largest) * min(1.0, evaluations / explained.size**2)
+    return Attribution(method=PARTITION, heat=maps, signed=True, completeness=completeness, rounding=rounding)
 
 
 def expected_gradient_maps(

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfcells.backbones.open import OpenBackbone
 from tfcells.errors import DamageError, RequestError
-from tfcells.explain.checked import UNTRUSTWORTHY, Case, Checked, check_method, image_facts, joined, middle_curves
+from tfcells.explain.checked import Case, Checked, check_method, image_facts, joined, middle_curves
 from tfcells.explain.checked import summary_of as checks_of
 from tfcells.explain.explained import Explained, explain_probe, with_probe
 from tfcells.explain.methods import DEFAULT_METHODS, METHODS, check_methods
@@ -36,7 +36,7 @@ FACTS: Final = "explain.json"
 SHEET: Final = "explain.png"
 PAGE: Final = "explain.html"
 REPORT: Final = "report.html"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LETTERS: Final = 34  # of an id, beside a picture of the sheet: its end, which tells it from others
 
 
@@ -282,7 +282,7 @@ def _rows(told: _Told, facts: Mapping[str, Any]) -> list[Row]:
                     heat=checked.maps.heat[row],
                     signed=checked.maps.signed,
                     note=_note(facts["images"][row]["methods"][name]),
-                    doubted=facts["methods"][name]["verdict"] == UNTRUSTWORTHY,
+                    verdict=facts["methods"][name]["verdict"],
                 )
                 for name, checked in told.checked.items()
             ],
@@ -319,6 +319,8 @@ def _caption(subject: Subject, asked: str) -> list[str]:
 
 
 def _note(facts: Mapping[str, Any]) -> str:
+    if facts["flat"]:
+        return "the same everywhere: says nothing"
     mass = facts["mass_inside"]
     inside = "" if mass is None else f"\n{100 * mass['map']:.0f} % inside (disc {100 * mass['centred_disc']:.0f} %)"
     return f"deletion {facts['deletion']['map']:.2f}, insertion {facts['insertion']['map']:.2f}{inside}"
