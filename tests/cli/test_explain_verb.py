@@ -3,12 +3,16 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
+from tfcells.backbones.weights import SEARCH_VARIABLE
 from tfcells.cli.main import main
 from tfcells.errors import DamageError, RequestError
 from tfcells.explain.methods import METHODS as KNOWN
@@ -16,19 +20,52 @@ from tfcells.steps.finished import open_run
 
 CONFIG = """
 images: {{root: {root}, folds: 3, audit: false}}
-backbone: {{name: mobilenet_v2, weights: none, size: 64, taps: [block_3_expand_relu], batch_size: 8}}
+backbone: {{name: small, weights: none, taps: [late], batch_size: 8}}
 probes: {{kinds: [ridge], workers: 1}}
 """
 METHODS = {"exact", "gradcam", "occlusion"}
 
 
-@pytest.fixture(scope="session")
-def study(tmp_path_factory: pytest.TempPathFactory, cell_folder: Path) -> Path:
+def build_small(*, weights: None, include_top: bool, input_shape: tuple[int | None, ...]) -> keras.Model:
+    pixels = keras.Input(input_shape)
+    maps = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, name="early")(pixels)
+    maps = keras.layers.ReLU(name="early_relu")(keras.layers.BatchNormalization()(maps))
+    maps = keras.layers.Conv2D(16, 3, strides=2, use_bias=False)(maps)
+    return keras.Model(pixels, keras.layers.ReLU(name="late")(keras.layers.BatchNormalization()(maps)), name="small")
+
+
+@pytest.fixture(scope="module")
+def small_backbone() -> Iterator[None]:
+    """A backbone of two convolutions in the catalog: a study of it takes a third of the time."""
+    unit = Preprocessing("rgb", (1 / 127.5,) * 3, (-1.0,) * 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "small", Backbone("small", "Small", "small", unit, 64, "early", "early_relu", "late"))
+        patch.setattr(keras.applications, "Small", build_small, raising=False)
+        patch.delenv(SEARCH_VARIABLE, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory, cell_folder: Path, small_backbone: None) -> Path:
     """A finished study of drawn cells; not to be changed, but for the explanations that its report is given."""
     folder = tmp_path_factory.mktemp("study")
     (folder / "study.yaml").write_text(CONFIG.format(root=cell_folder))
     assert main(["run", str(folder / "study.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
     return folder / "run"
+
+
+def write_masks(folder: Path, study: Path, cell_folder: Path, *, empty: int = 0, rows: slice = slice(12)) -> list[str]:
+    """Masks of the middle of some pictures; the first few are empty."""
+    ids = open_run(study).store.rows.ids[rows]
+    for number, row in enumerate(ids):
+        with Image.open(cell_folder / row) as picture:
+            mask = np.zeros((picture.height, picture.width), dtype=np.uint8)
+        if number >= empty:
+            mask[mask.shape[0] // 4 : -(mask.shape[0] // 4), mask.shape[1] // 4 : -(mask.shape[1] // 4)] = 255
+        path = (folder / row).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+    return list(ids)
 
 
 def test_the_probe_of_a_fold_answers_as_it_did_when_it_was_tested(study: Path) -> None:
@@ -51,15 +88,7 @@ def test_the_probe_of_a_fold_answers_as_it_did_when_it_was_tested(study: Path) -
 def test_one_image_is_explained_with_its_mask(
     study: Path, cell_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = open_run(study)
-    id = run.store.rows.ids[0]
-    for row in run.store.rows.ids[:12]:
-        with Image.open(cell_folder / row) as picture:
-            mask = np.zeros((picture.height, picture.width), dtype=np.uint8)
-        mask[mask.shape[0] // 4 : -(mask.shape[0] // 4), mask.shape[1] // 4 : -(mask.shape[1] // 4)] = 255
-        path = (tmp_path / "masks" / row).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(path)
+    id, *_ = write_masks(tmp_path / "masks", study, cell_folder)
     out = tmp_path / "told"
     words = ["explain", str(study), id, "--out", str(out), "--methods", "exact,gradcam,occlusion", "--checks", "3"]
     assert main([*words, "--masks", str(tmp_path / "masks"), "--json", "--quiet"]) == 0
@@ -80,6 +109,64 @@ def test_one_image_is_explained_with_its_mask(
     for name, summary in facts["methods"].items():
         assert summary["verdict"] != "trustworthy"  # of three images nothing is shown
         assert f"{KNOWN[name].title} is {summary['verdict']} here" in section
+
+
+@pytest.mark.slow
+def test_masks_that_are_missing_or_empty_are_left_out_by_name(
+    study: Path, cell_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (study / "predictions.csv").open(newline="") as file:
+        answers = [(answer["id"], answer["label"] != answer["prediction"]) for answer in csv.DictReader(file)]
+    wrong = [id for id, missed in answers if missed]
+    assert len(wrong) > 1  # drawn convolutions cannot tell all of the drawn cells
+    every = open_run(study).store.rows.ids
+    write_masks(tmp_path / "masks", study, cell_folder, rows=slice(len(every)))
+    ((tmp_path / "masks" / wrong[0]).with_suffix(".png")).unlink()
+    words = ["explain", str(study), "--errors", str(len(wrong)), "--checks", "1", "--methods", "exact", "--quiet"]
+    assert main([*words, "--masks", str(tmp_path / "masks"), "--out", str(tmp_path / "told"), "--json"]) == 1
+    told = capsys.readouterr()
+    facts = json.loads(told.out)
+    assert facts["no_mask"] == [wrong[0]] and f"{wrong[0]} has no mask in" in told.err
+    assert facts["methods"]["exact"]["mass_inside"]["images"] == len(wrong) - 1
+    insides = {image["id"]: image["methods"]["exact"]["mass_inside"] for image in facts["images"]}
+    assert insides[wrong[0]] is None and insides[wrong[1]] is not None
+    ids = write_masks(tmp_path / "empty", study, cell_folder, empty=2, rows=slice(2))
+    words = ["explain", str(study), ids[0], "--checks", "1", "--methods", "exact", "--quiet"]
+    for folder in ("empty", "nowhere"):
+        assert main([*words, "--masks", str(tmp_path / folder), "--out", str(tmp_path / "other")]) == 2
+        assert f"No mask in {tmp_path / folder} shows a cell of {ids[0]}" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_file_with_the_pixels_of_a_tested_image_is_explained_as_it_was_tested(
+    study: Path, cell_folder: Path, tmp_path: Path
+) -> None:
+    id = open_run(study).store.rows.ids[5]
+    outside, strange = tmp_path / "copy.png", tmp_path / "strange.png"
+    with Image.open(cell_folder / id) as picture:
+        picture.convert("RGB").save(outside)
+        picture.convert("RGB").rotate(90).save(strange)
+    words = ["explain", str(study), "--methods", "exact", "--checks", "1", "--quiet", "--out", str(tmp_path / "told")]
+    found = {}
+    for path in (outside, strange):
+        assert main([*words, str(path)]) == 0
+        (found[path],) = json.loads((tmp_path / "told" / "explain.json").read_text())["images"]
+    assert found[outside]["id"] == id and found[outside]["fold"] is not None and found[outside]["label"] is not None
+    assert found[strange]["id"] == str(strange) and found[strange]["fold"] is None
+
+
+@pytest.mark.slow
+def test_others_of_all_folds_are_checked_on_where_one_has_too_few(study: Path, tmp_path: Path) -> None:
+    id = open_run(study).store.rows.ids[0]
+    out = tmp_path / "told"
+    words = ["explain", str(study), id, "--methods", "exact", "--quiet", "--out", str(out)]
+    assert main([*words, "--checks", "12"]) == 0
+    assert len({image["fold"] for image in json.loads((out / "explain.json").read_text())["images"]}) == 1
+    assert main([*words, "--checks", "500"]) == 0
+    facts = json.loads((out / "explain.json").read_text())
+    assert len(facts["images"]) == 36 and {image["fold"] for image in facts["images"]} == {0, 1, 2}
+    assert sum(image["shown"] for image in facts["images"]) == 1
 
 
 @pytest.mark.slow
@@ -118,6 +205,7 @@ def test_a_method_that_cannot_be_is_left_out_by_name(study: Path, tmp_path: Path
     [
         ([], "Expected one image to explain, by its id or file, or `--errors N`"),
         (["nobody.png"], "Unknown image of the study, and no file 'nobody.png'"),
+        (["--errors", "1", "--checks", "0"], "checks is 0. Expected 1 or more images to check methods on."),
         (["--errors", "1", "--methods", "exat"], "Unknown method of explanation 'exat'. Did you mean 'exact'"),
     ],
 )

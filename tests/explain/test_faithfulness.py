@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,21 @@ def test_a_map_without_positive_numbers_points_nowhere():
     masks = np.zeros((1, 8, 8), dtype=bool)
     masks[0, :4, :4] = True
     assert mass_inside(-np.ones((1, 4, 4)), masks)[0] == pytest.approx(0.25)
+
+
+def test_where_a_cell_stands_is_not_known_by_an_empty_mask(planted, stained):
+    masks = np.zeros((len(stained), 32, 32), dtype=bool)
+    assert np.isnan(mass_inside(np.ones((len(stained), 4, 4)), masks)).all() and np.isnan(disc_inside(masks)).all()
+    masks[:4, 8:16, 8:16] = True
+    case = Case(explained=planted, pictures=stained, contrasts=dark(planted, stained), groups=np.arange(6), masks=masks)
+    found = check_method(case, "gradcam", disc=middle_curves(case), networks=1)
+    summary = summary_of(found)["mass_inside"]
+    assert summary["images"] == 4 and summary["whole_picture"]["value"] == pytest.approx(1 / 16)
+    assert summary["map"]["value"] == pytest.approx(np.mean(found.inside[:4]))
+    told = [image_facts(found, image)["mass_inside"] is None for image in range(6)]
+    assert told == [False] * 4 + [True] * 2
+    nowhere = check_method(replace(case, masks=masks & False), "gradcam", disc=middle_curves(case), networks=1)
+    assert summary_of(nowhere)["mass_inside"] is None
 
 
 def test_a_centred_disc_is_all_inside_a_centred_cell_and_half_inside_one_of_half_the_picture():

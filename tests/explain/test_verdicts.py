@@ -17,11 +17,13 @@ MORE = {"value": 0.2, "low": 0.1, "high": 0.3}
 UNKNOWN = {"value": -0.2, "low": None, "high": None}
 
 
-def judged(deletion=NOTHING, insertion=NOTHING, *, images=8, flat=0, groups=8, median=0.1, complete=None):
+def judged(deletion=NOTHING, insertion=NOTHING, *, images=8, flat=0, groups=8, median=0.1, complete=None, most=None):
     fidelity = {
         kind: {"map_minus_random_order": found} for kind, found in (("deletion", deletion), ("insertion", insertion))
     }
-    return verdict_of(images=images, flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete)
+    return verdict_of(
+        images=images, flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete, most=most
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,13 +61,17 @@ def test_a_method_is_not_trusted_because_nothing_speaks_against_it():
     few = judged(UNKNOWN, UNKNOWN, images=2, groups=2)
     assert few.word == UNDECIDED
     assert few.reasons == [
-        "only 2 of its maps (2 groups of images) say something, and 6 groups or more are needed: in fewer, the same "
-        "outcome in all may be chance. Check it on more images, such as --checks 12"
+        "maps that say something: 2; groups of images that they are of: 2. 6 groups or more are needed: in fewer, the "
+        "same outcome in all may be chance. Check it on more, such as --checks 12"
     ]
+    assert judged(UNKNOWN, UNKNOWN, images=2, groups=2, most=7).reasons[0].endswith("such as --checks 7")
+    assert judged(UNKNOWN, UNKNOWN, images=4, groups=4, most=4).reasons[0].endswith("There are no more here")
     assert judged(LESS, MORE, images=40, groups=5).word == UNDECIDED  # many pictures of few cells
     (reason,) = judged({"value": -0.1, "low": -0.25, "high": 0.05}, images=10).reasons
     assert "neither deletion (-0.100, -0.250 to +0.050) nor insertion (+0.000, -0.100 to +0.100) is shown" in reason
     assert "If it goes on like this, about 25 images will show it (--checks 25)" in reason
+    (reason,) = judged({"value": -0.1, "low": -0.25, "high": 0.05}, images=10, most=20).reasons
+    assert "it takes about 25 images to show it, and there are 20 here" in reason
     (reason,) = judged({"value": 0.1, "low": -0.05, "high": 0.25}, NOTHING).reasons
     assert "As it looks, 500 images would not show it either" in reason
 
@@ -83,8 +89,9 @@ def test_flat_maps_in_most_images_show_nothing():
     assert reason == "its maps are the same everywhere in 5 of 8 images; nothing is shown"
     assert judged(LESS, MORE, images=8, flat=8, groups=0, median=None).word == UNTRUSTWORTHY
     half = judged(LESS, MORE, images=8, flat=4, groups=4)
-    assert half.word == UNDECIDED and "only 4 of its maps (4 groups of images) say something" in half.reasons[0]
-    assert "those of 4 others being the same everywhere" in half.reasons[0]
+    assert (
+        half.word == UNDECIDED and "maps that say something: 4, 4 others being the same everywhere;" in half.reasons[0]
+    )
     assert judged(LESS, MORE, images=12, flat=6, groups=6).word == TRUSTWORTHY
 
 

@@ -129,7 +129,7 @@ def test_images_that_only_checked_are_counted_and_not_shown(page):
 def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
     assert "inside the cell</th>" not in page
     facts = copy.deepcopy(FACTS)
-    facts["methods"]["exact"]["mass_inside"] = {"map": MEAN, "centred_disc": MEAN}
+    facts["methods"]["exact"]["mass_inside"] = {"images": 2, "map": MEAN, "centred_disc": MEAN}
     write_explanations(tmp_path / "other.html", replace(EXPLANATIONS, facts=facts))
     assert "inside the cell</th>" in (tmp_path / "other.html").read_text()
 

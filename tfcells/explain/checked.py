@@ -16,6 +16,7 @@ from tfcells.explain.faithfulness import (
     disc_inside,
     disc_maps,
     fidelity_curves,
+    mask_areas,
     mass_inside,
     mean_interval,
     random_maps,
@@ -60,7 +61,7 @@ class Checked:
         disc: Of maps that point at the middle.
         correlations: (networks, images), with maps of randomised networks; NaN of images whose own map is the same
             everywhere.
-        inside: Share of positive mass in the mask; None without masks.
+        inside: Share of positive mass in the mask; None without masks, NaN where a mask is empty, as of the next two.
         disc_inside: The same of a centred disc of the mask's area.
         area: Share of the picture that the mask covers; None without masks.
         groups: int64 of shape (images,), from the case.
@@ -122,7 +123,7 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
         correlations=correlations,
         inside=inside,
         disc_inside=beside,
-        area=None if case.masks is None else case.masks.mean(axis=(1, 2)),
+        area=None if case.masks is None else mask_areas(case.masks),
         groups=case.groups,
     )
 
@@ -188,7 +189,7 @@ def image_facts(checked: Checked, image: int) -> dict[str, Any]:
             "passes": int(whole.steps[image]),
         }
     inside = None
-    if checked.inside is not None and checked.disc_inside is not None:
+    if checked.inside is not None and checked.disc_inside is not None and not np.isnan(checked.inside[image]):
         inside = {"map": float(checked.inside[image]), "centred_disc": float(checked.disc_inside[image])}
     return {
         "completeness": complete,
@@ -205,8 +206,14 @@ def _three(checked: Checked, kind: str, image: int) -> dict[str, float]:
     return {name: float(getattr(curves, kind)[image]) for name, curves in sides.items()}
 
 
-def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
-    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them."""
+def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> dict[str, Any]:
+    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them.
+
+    Args:
+        checked: Of a method.
+        seed: Of the intervals.
+        most: Images that there are to check on; None of any number.
+    """
     over_images = partial(_over_images, groups=checked.groups, seed=seed)
     fidelity = {kind: _fidelity(checked, kind, over_images) for kind in ("deletion", "insertion")}
     telling = ~checked.flat
@@ -215,7 +222,7 @@ def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
     groups = len(np.unique(checked.groups[telling]))
     flat = int(checked.flat.sum())
     verdict = verdict_of(
-        images=len(telling), flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete
+        images=len(telling), flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete, most=most
     )
     return {
         "method": checked.maps.method,
@@ -231,7 +238,7 @@ def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
             "images": len(telling) - flat,
             "groups": groups,
         },
-        "mass_inside": _mass(checked, over_images),
+        "mass_inside": _mass(checked, seed=seed),
         "verdict": verdict.word,
         "reasons": verdict.reasons,
         "evidence": verdict.evidence,
@@ -250,15 +257,21 @@ def _fidelity(checked: Checked, kind: str, over_images: _OverImages) -> dict[str
     }
 
 
-def _mass(checked: Checked, over_images: _OverImages) -> dict[str, Any] | None:
-    """Shares of mass inside the cell; None without masks."""
+def _mass(checked: Checked, *, seed: int) -> dict[str, Any] | None:
+    """Shares of mass inside the cell, over images whose cell is known; None without masks."""
     if checked.inside is None or checked.disc_inside is None or checked.area is None:
         return None
+    known = ~np.isnan(checked.inside)
+    if not known.any():
+        return None
+    over_images = partial(_over_images, groups=checked.groups[known], seed=seed)
+    inside, disc = checked.inside[known], checked.disc_inside[known]
     return {
-        "map": over_images(checked.inside),
-        "centred_disc": over_images(checked.disc_inside),
-        "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
-        "whole_picture": over_images(checked.area),
+        "images": int(known.sum()),
+        "map": over_images(inside),
+        "centred_disc": over_images(disc),
+        "map_minus_centred_disc": over_images(inside - disc),
+        "whole_picture": over_images(checked.area[known]),
     }
 
 

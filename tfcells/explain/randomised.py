@@ -74,9 +74,10 @@ def randomised(explained: Explained, *, seed: int) -> Iterator[Explained]:
     """
     generator = np.random.default_rng(seed)
     layers = [layer for layer in explained.model._flatten_layers() if not isinstance(layer, keras.Model)]
-    kept = [(variable, variable.numpy()) for variable in explained.model.weights]
+    # Seeds of layers that draw are no weights, and move on in training mode.
+    kept = [(variable, variable.numpy()) for variable in explained.model.variables]
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    frozen = [norm.trainable for norm in norms]
+    flags = [(norm, norm.trainable, [variable.trainable for variable in norm._trainable_variables]) for norm in norms]
     try:
         for variable in _learned(layers):
             values = variable.numpy()
@@ -87,8 +88,10 @@ def randomised(explained: Explained, *, seed: int) -> Iterator[Explained]:
             calibrate_batch_norm(explained.model, _AS_THEY_ARE, seed=seed)
         yield _with_probe(explained, generator)
     finally:
-        for norm, was in zip(norms, frozen, strict=True):
+        for norm, was, single in flags:
             norm.trainable = was
+            for variable, learns in zip(norm._trainable_variables, single, strict=True):
+                variable.trainable = learns
         for variable, values in kept:
             variable.assign(values)
 

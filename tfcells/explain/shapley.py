@@ -101,7 +101,7 @@ def expected_gradient_maps(
     heat = []
     for picture, contrast in zip(pictures, contrasts, strict=True):
         others = baseline_of(picture[None], "border") if background is None else background
-        with _apart():
+        with _apart(), _unjoined(explained.model):
             explainer = shap.GradientExplainer(_one_value(explained, contrast), others, batch_size=batch_size)
             found = explainer.shap_values(picture[None], nsamples=samples, rseed=seed)
         heat.append(np.asarray(found, dtype=np.float64).reshape(picture.shape).sum(axis=2))
@@ -133,13 +133,27 @@ def _apart() -> Iterator[None]:
         np.random.set_state(state)
 
 
+@contextmanager
+def _unjoined(model: keras.Model) -> Iterator[None]:
+    """A model that is made part of others inside forgets them: it would keep every one of them for good."""
+    kept = [(nodes, list(nodes)) for nodes in (model._inbound_nodes, model._outbound_nodes)]
+    try:
+        yield
+    finally:
+        for nodes, before in kept:
+            nodes[:] = before
+
+
 def _one_value(explained: Explained, contrast: np.ndarray) -> keras.Model:
     """The model with one number for an answer: what is explained."""
 
     def told(logits: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.linalg.matvec(tf.cast(logits, tf.float64), contrast)[:, None], tf.float32)
 
-    pixels = keras.Input((explained.size, explained.size, 3), dtype="float32")
+    pixels = keras.Input((explained.size, explained.size, 3), dtype="float32", name="explained_pixels")
     # In float64 inside, or Keras would round the logits first; shap takes float32.
-    answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64")(explained.model(pixels))
-    return keras.Model([pixels], answer)  # a list, as shap hands it
+    # With names of their own, or layers that are made later would be called otherwise.
+    answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64", name="explained_value")(
+        explained.model(pixels)
+    )
+    return keras.Model([pixels], answer, name="explained_values")  # a list, as shap hands it

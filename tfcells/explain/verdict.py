@@ -51,6 +51,7 @@ def verdict_of(
     median: float | None,
     fidelity: Mapping[str, Any],
     complete: Mapping[str, Any] | None,
+    most: int | None = None,
 ) -> Verdict:
     """The verdict, by three rules.
 
@@ -78,6 +79,7 @@ def verdict_of(
         median: Absolute rank correlation with maps of randomised networks; None where all maps are flat.
         fidelity: `deletion` and `insertion`, with the interval of the map minus a random order.
         complete: Of methods whose maps must add up.
+        most: Images that there are to check on, so that nobody is told to take more; None of any number.
     """
     evidence = [found for kind in _BETTER if (found := _better(kind, fidelity[kind]["map_minus_random_order"]))]
     if median is not None and median <= LARGEST_MEDIAN and groups >= FEWEST_GROUPS:
@@ -86,7 +88,7 @@ def verdict_of(
     against = _against(images=images, flat=flat, median=median, fidelity=fidelity, complete=complete)
     if against:
         return Verdict(word=UNTRUSTWORTHY, reasons=against, evidence=evidence)
-    lacking = _lacking(images=images, flat=flat, groups=groups, fidelity=fidelity)
+    lacking = _lacking(images=images, flat=flat, groups=groups, fidelity=fidelity, most=most or MOST_IMAGES)
     return Verdict(word=UNDECIDED if lacking else TRUSTWORTHY, reasons=lacking, evidence=evidence)
 
 
@@ -128,15 +130,15 @@ def _better(kind: str, difference: Mapping[str, float | None]) -> str:
     )
 
 
-def _lacking(*, images: int, flat: int, groups: int, fidelity: Mapping[str, Any]) -> list[str]:
+def _lacking(*, images: int, flat: int, groups: int, fidelity: Mapping[str, Any], most: int) -> list[str]:
     """What a method that nothing speaks against lacks to be trusted, and what to do."""
     if groups < FEWEST_GROUPS:
-        told = images - flat
-        left = f", those of {flat} others being the same everywhere" if flat else ""
+        left = f", {flat} others being the same everywhere" if flat else ""
+        wanted = min(max(2 * images, 2 * FEWEST_GROUPS), most)
+        advice = f"Check it on more, such as --checks {wanted}" if wanted > images else "There are no more here"
         return [
-            f"only {told} of its maps ({groups} groups of images) say something{left}, and {FEWEST_GROUPS} groups or "
-            "more are needed: in fewer, the same outcome in all may be chance. Check it on more images, such as "
-            f"--checks {max(2 * images, 2 * FEWEST_GROUPS)}"
+            f"maps that say something: {images - flat}{left}; groups of images that they are of: {groups}. "
+            f"{FEWEST_GROUPS} groups or more are needed: in fewer, the same outcome in all may be chance. {advice}"
         ]
     differences = {kind: fidelity[kind]["map_minus_random_order"] for kind in _BETTER}
     if any(_better(kind, difference) for kind, difference in differences.items()):
@@ -144,8 +146,10 @@ def _lacking(*, images: int, flat: int, groups: int, fidelity: Mapping[str, Any]
     told = " nor ".join(f"{kind} ({_signed(difference)})" for kind, difference in differences.items())
     wanted = [_images_wanted(images, _BETTER[kind], difference) for kind, difference in differences.items()]
     known = [number for number in wanted if number is not None]
-    if known:
+    if known and min(known) <= most:
         advice = f"If it goes on like this, about {min(known)} images will show it (--checks {min(known)})"
+    elif known:
+        advice = f"If it goes on like this, it takes about {min(known)} images to show it, and there are {most} here"
     else:
         advice = f"As it looks, {MOST_IMAGES} images would not show it either"
     return [
