@@ -16,6 +16,8 @@ from tfcells.backbones.weights import SEARCH_VARIABLE
 from tfcells.cli.main import main
 from tfcells.errors import DamageError, RequestError
 from tfcells.explain.methods import METHODS as KNOWN
+from tfcells.images.sources import FolderSource
+from tfcells.steps import subjects
 from tfcells.steps.finished import open_run
 
 CONFIG = """
@@ -147,13 +149,41 @@ def test_a_file_with_the_pixels_of_a_tested_image_is_explained_as_it_was_tested(
     with Image.open(cell_folder / id) as picture:
         picture.convert("RGB").save(outside)
         picture.convert("RGB").rotate(90).save(strange)
-    words = ["explain", str(study), "--methods", "exact", "--checks", "1", "--quiet", "--out", str(tmp_path / "told")]
+    words = ["--methods", "exact", "--checks", "1", "--quiet", "--out", str(tmp_path / "told")]
     found = {}
     for path in (outside, strange):
-        assert main([*words, str(path)]) == 0
+        assert main(["explain", str(study), str(path), *words]) == 0
         (found[path],) = json.loads((tmp_path / "told" / "explain.json").read_text())["images"]
     assert found[outside]["id"] == id and found[outside]["fold"] is not None and found[outside]["label"] is not None
     assert found[strange]["id"] == str(strange) and found[strange]["fold"] is None
+
+
+@pytest.mark.slow
+def test_a_picture_that_was_changed_or_moved_is_not_taken_for_the_one_that_was_tested(
+    study: Path, cell_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "cells"
+    shutil.copytree(cell_folder, root)
+    monkeypatch.setattr(subjects, "open_source", lambda store: FolderSource(root) if root.is_dir() else None)
+    ids = open_run(study).store.rows.ids
+    with Image.open(root / ids[0]) as picture:
+        whole = np.asarray(picture.convert("RGB"))
+    Image.fromarray(255 - whole).save(root / ids[0])
+    (root / ids[1]).unlink()
+    words = ["--methods", "exact", "--quiet", "--out", str(tmp_path / "told")]
+    for id, message in ((ids[0], "has other pixels than when the study was made"), (ids[1], "can no longer be read")):
+        assert main(["explain", str(study), id, *words]) == 2
+        assert f"{id} {message}" in capsys.readouterr().err
+    assert main(["explain", str(study), ids[2], *words, "--checks", "500"]) == 0
+    told = json.loads((tmp_path / "told" / "explain.json").read_text())
+    assert {image["id"] for image in told["images"]} == {*ids[2:]}
+    assert f"another image is taken to check methods on: {ids[0]}" in capsys.readouterr().err
+    root.rename(tmp_path / "moved")
+    assert main(["explain", str(study), ids[2], *words]) == 2
+    assert "The images are no longer at" in capsys.readouterr().err
+    assert main(["explain", str(study), str(tmp_path / "moved" / ids[2]), *words]) == 0
+    (alone,) = json.loads((tmp_path / "told" / "explain.json").read_text())["images"]
+    assert alone["id"] == ids[2] and "no other image to check methods on" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -219,6 +249,13 @@ def test_a_folder_of_something_else_is_not_written_to(study: Path, tmp_path: Pat
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["explain", str(study), "--errors", "1", "--out", str(tmp_path), "--quiet"]) == 2
     assert "holds no explanations of tfcells" in capsys.readouterr().err
+
+
+def test_a_folder_of_a_fine_tuned_network_is_refused_with_the_way_to_a_study(tmp_path: Path, capsys) -> None:
+    (tmp_path / "finetune.json").write_text("{}")
+    assert main(["explain", str(tmp_path), "a.png", "--out", str(tmp_path / "told")]) == 2
+    told = capsys.readouterr().err
+    assert "holds a fine-tuned network, no study" in told and "--backbone.weights FILE" in told
 
 
 def test_a_study_whose_split_was_changed_is_not_explained(study: Path, tmp_path: Path) -> None:

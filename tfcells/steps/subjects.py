@@ -1,6 +1,7 @@
 """Which images of a finished study are explained, what of them, and by which probe."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from tfcells.images.sources import PixelSource
 from tfcells.steps.finished import FinishedRun
 from tfcells.steps.masks import mask_file
 from tfcells.steps.pictures import open_source
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +75,8 @@ def subjects_of(
         seed: Of the choice of others.
 
     Raises:
-        RequestError: If nothing, or both, was asked for, there is no error, or the pixels are gone.
+        RequestError: If nothing, or both, was asked for, there is no error, or what was asked for is gone or has other
+            pixels by now; others of which that is so are passed over.
         UnknownNameError: If the image is neither an id nor a file.
     """
     if checks < 1:
@@ -82,24 +86,39 @@ def subjects_of(
     answers = _answers(run.path / "predictions.csv")
     source = open_source(run.store)
     known: list[_Answer] = []
-    outside = None
     if image is not None and image not in run.store.row_of and Path(image).is_file():
         outside = _stranger(Path(image))
-        image = _same_picture(run, outside)
-    if outside is not None and image is None:
-        asked = [outside]
+        same = _same_picture(run, outside)
+        known = [] if same is None else [_row_of(run, answers, same)]
+        asked = [_subject(run, answer, outside.pixels) for answer in known] or [outside]
     else:
         known = _wrong(answers, errors) if image is None else [_row_of(run, answers, image)]
-        asked = [_subject(run, answer, _present(source, run)) for answer in known]
+        asked = [_subject(run, answer, _pixels(run, answer.id, _present(source, run))) for answer in known]
     folds = {answer.fold for answer in known} - {-1}
     taken = {answer.id for answer in known}
-    others = [] if source is None else [answer for answer in answers if answer.id not in taken]
+    others = [answer for answer in answers if answer.id not in taken]
     ranks = [(answer.fold not in folds, masks is None or mask_file(masks, answer.id) is None) for answer in others]
     drawn = np.random.default_rng(seed).permutation(len(others)).tolist()
-    picked = sorted(drawn, key=lambda place: ranks[place])[: max(0, checks - len(asked))]  # in the order of the draw
-    return asked + [
-        _subject(run, others[place], _present(source, run), shown=False, final=not folds) for place in picked
-    ]
+    ordered = [others[place] for place in sorted(drawn, key=lambda place: ranks[place])]
+    return asked + _others(run, ordered, source, count=checks - len(asked), final=not folds)
+
+
+def _others(
+    run: FinishedRun, answers: Sequence[_Answer], source: PixelSource | None, *, count: int, final: bool
+) -> list[Subject]:
+    """The first so many whose pixels are still those of the study; those that are not are named in the log."""
+    found: list[Subject] = []
+    if source is None:
+        _log.warning("no other image to check methods on: they are no longer at %s", _root(run))
+        return found
+    for answer in answers:
+        if len(found) >= count:
+            break
+        try:
+            found.append(_subject(run, answer, _pixels(run, answer.id, source), shown=False, final=final))
+        except RequestError as reason:
+            _log.warning("another image is taken to check methods on: %s", reason)
+    return found
 
 
 def _answers(path: Path) -> list[_Answer]:
@@ -131,15 +150,18 @@ def _row_of(run: FinishedRun, answers: Sequence[_Answer], id: str) -> _Answer:
     return _Answer(id, rows.class_names[label] if label >= 0 else "", "", -1, 0.0)
 
 
-def _subject(
-    run: FinishedRun, answer: _Answer, source: PixelSource, *, shown: bool = True, final: bool = False
-) -> Subject:
+def _pixels(run: FinishedRun, id: str, source: PixelSource) -> Pixels:
+    """Of an image of the study, if they are still those that it was tested with."""
     try:
-        pixels = source.read(answer.id)
+        pixels = source.read(id)
     except BadImageError as reason:
-        raise RequestError(
-            f"{answer.id} can no longer be read: {reason}. Expected the images of the study."
-        ) from reason
+        raise RequestError(f"{id} can no longer be read: {reason}. Expected the images of the study.") from reason
+    if pixel_digest(pixels) != run.store.rows.digests[run.store.row_of[id]]:
+        raise RequestError(f"{id} has other pixels than when the study was made. Expected the images of the study.")
+    return pixels
+
+
+def _subject(run: FinishedRun, answer: _Answer, pixels: Pixels, *, shown: bool = True, final: bool = False) -> Subject:
     return Subject(
         id=answer.id,
         pixels=pixels,
@@ -168,7 +190,11 @@ def _stranger(path: Path) -> Subject:
 def _present(source: PixelSource | None, run: FinishedRun) -> PixelSource:
     if source is None:
         raise RequestError(
-            f"The images are no longer at {run.store.facts['source']['root']}. Expected them where they were when the "
-            "study was made."
+            f"The images are no longer at {_root(run)}. Expected them where they were when the study was made, or the "
+            "path of one image."
         )
     return source
+
+
+def _root(run: FinishedRun) -> str:
+    return str(run.store.facts["source"]["root"])
