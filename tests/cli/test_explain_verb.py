@@ -174,9 +174,8 @@ def test_a_picture_that_was_changed_or_moved_is_not_taken_for_the_one_that_was_t
     for id, message in ((ids[0], "has other pixels than when the study was made"), (ids[1], "can no longer be read")):
         assert main(["explain", str(study), id, *words]) == 2
         assert f"{id} {message}" in capsys.readouterr().err
-    assert main(["explain", str(study), ids[2], *words, "--checks", "500"]) == 0
-    told = json.loads((tmp_path / "told" / "explain.json").read_text())
-    assert {image["id"] for image in told["images"]} == {*ids[2:]}
+    told = subjects.subjects_of(open_run(study), image=ids[2], checks=500)
+    assert {subject.id for subject in told} == {*ids[2:]}
     assert f"another image is taken to check methods on: {ids[0]}" in capsys.readouterr().err
     root.rename(tmp_path / "moved")
     assert main(["explain", str(study), ids[2], *words]) == 2
@@ -186,17 +185,25 @@ def test_a_picture_that_was_changed_or_moved_is_not_taken_for_the_one_that_was_t
     assert alone["id"] == ids[2] and "no other image to check methods on" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_others_of_all_folds_are_checked_on_where_one_has_too_few(study: Path, tmp_path: Path) -> None:
-    id = open_run(study).store.rows.ids[0]
-    out = tmp_path / "told"
-    words = ["explain", str(study), id, "--methods", "exact", "--quiet", "--out", str(out)]
-    assert main([*words, "--checks", "12"]) == 0
-    assert len({image["fold"] for image in json.loads((out / "explain.json").read_text())["images"]}) == 1
-    assert main([*words, "--checks", "500"]) == 0
-    facts = json.loads((out / "explain.json").read_text())
-    assert len(facts["images"]) == 36 and {image["fold"] for image in facts["images"]} == {0, 1, 2}
-    assert sum(image["shown"] for image in facts["images"]) == 1
+def test_others_of_all_folds_are_checked_on_where_one_has_too_few(
+    study: Path, cell_folder: Path, tmp_path: Path
+) -> None:
+    run = open_run(study)
+    id = run.store.rows.ids[0]
+    alone = subjects.subjects_of(run, image=id, checks=12)
+    assert len(alone) == 12 and {subject.fold for subject in alone} == {alone[0].fold}
+    every = subjects.subjects_of(run, image=id, checks=500)
+    assert {subject.id for subject in every} == {*run.store.rows.ids} and {subject.fold for subject in every} == {
+        0,
+        1,
+        2,
+    }
+    assert [subject.id for subject in every if subject.shown] == [id]
+    masked = {subject.id for subject in alone[-3:]}
+    for other in masked:
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        shutil.copy(cell_folder / other, tmp_path / other)
+    assert {subject.id for subject in subjects.subjects_of(run, image=id, checks=4, masks=tmp_path)} == {id, *masked}
 
 
 @pytest.mark.slow

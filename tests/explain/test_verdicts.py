@@ -17,12 +17,12 @@ MORE = {"value": 0.2, "low": 0.1, "high": 0.3}
 UNKNOWN = {"value": -0.2, "low": None, "high": None}
 
 
-def judged(deletion=NOTHING, insertion=NOTHING, *, images=8, flat=0, groups=8, median=0.1, complete=None, most=None):
+def judged(deletion=NOTHING, insertion=NOTHING, *, images=8, flat=0, groups=8, median=0.1, complete=None, **others):
     fidelity = {
         kind: {"map_minus_random_order": found} for kind, found in (("deletion", deletion), ("insertion", insertion))
     }
     return verdict_of(
-        images=images, flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete, most=most
+        images=images, flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete, **others
     )
 
 
@@ -93,6 +93,15 @@ def test_flat_maps_in_most_images_show_nothing():
         half.word == UNDECIDED and "maps that say something: 4, 4 others being the same everywhere;" in half.reasons[0]
     )
     assert judged(LESS, MORE, images=12, flat=6, groups=6).word == TRUSTWORTHY
+
+
+def test_randomised_networks_that_answer_alike_whatever_they_are_shown_test_nothing():
+    assert judged(LESS, silenced=(12, 24)).word == TRUSTWORTHY
+    found = judged(LESS, median=0.0, silenced=(13, 24))
+    assert found.word == UNDECIDED
+    assert "the same everywhere in 13 of 24: behind this probe they answer alike" in found.reasons[0]
+    assert len(found.evidence) == 1 and "randomised" not in found.evidence[0]
+    assert judged(MORE, silenced=(13, 24)).word == UNTRUSTWORTHY
 
 
 @pytest.mark.usefixtures("unchecked_shapes")

@@ -36,6 +36,7 @@ FACTS = {
             "label": "a",
             "predicted": "b",
             "fold": 1,
+            "tested_as": "b",
             "explained": "b rather than a",
             "methods": {
                 "exact": {
@@ -167,6 +168,13 @@ def test_a_report_made_anew_keeps_explanations_of_the_same_results_alone(report)
         assert add_explanations(report, EXPLANATIONS, other)
         assert str(kept_explanations(report, other)) in report.read_text()
         report.write_text(text)
+
+
+def test_explanations_that_were_judged_by_other_rules_are_left_out(report, monkeypatch):
+    add_explanations(report, EXPLANATIONS, RESULTS)
+    monkeypatch.setattr("tfcells.report.explanations._JUDGED", 0)
+    kept = kept_explanations(report, RESULTS)
+    assert "exact map" not in kept and "or the rules by which maps are judged are others now" in kept
 
 
 def test_a_report_without_a_place_for_explanations_is_left_as_it_is(tmp_path):

@@ -453,7 +453,8 @@ def explain(options: Options, _: Overrides) -> int:
         print_json(facts)
     else:
         print_explanations(facts)
-        print(f"{sum(image['shown'] for image in facts['images'])} images in {Path(options.out) / PAGE}")
+        shown = sum(image["shown"] for image in facts["images"])
+        print(f"{shown} image{'s' if shown > 1 else ''} in {Path(options.out) / PAGE}")
     return 1 if facts["refused"] or facts["no_mask"] else 0
 
 

@@ -80,7 +80,7 @@ class Checked:
     @property
     def flat(self) -> np.ndarray:
         """Whether a map is the same everywhere and says nothing: bool of shape (images,)."""
-        return np.isnan(self.correlations).any(axis=0)
+        return np.asarray(np.isnan(self.correlations).any(axis=0))
 
 
 def middle_curves(case: Case) -> Curves:
@@ -221,8 +221,17 @@ def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> d
     complete = _completeness(checked.maps.completeness)
     groups = len(np.unique(checked.groups[telling]))
     flat = int(checked.flat.sum())
+    beside = checked.correlations[:, telling]
+    silenced = (int((beside == 0).sum()), beside.size)  # 0 is what a randomised network's flat map is given
     verdict = verdict_of(
-        images=len(telling), flat=flat, groups=groups, median=median, fidelity=fidelity, complete=complete, most=most
+        images=len(telling),
+        flat=flat,
+        groups=groups,
+        median=median,
+        fidelity=fidelity,
+        complete=complete,
+        silenced=silenced,
+        most=most,
     )
     return {
         "method": checked.maps.method,
@@ -237,6 +246,7 @@ def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> d
             "networks": len(checked.correlations),
             "images": len(telling) - flat,
             "groups": groups,
+            "flat": silenced[0],
         },
         "mass_inside": _mass(checked, seed=seed),
         "verdict": verdict.word,

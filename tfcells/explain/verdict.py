@@ -51,6 +51,7 @@ def verdict_of(
     median: float | None,
     fidelity: Mapping[str, Any],
     complete: Mapping[str, Any] | None,
+    silenced: tuple[int, int] = (0, 0),
     most: int | None = None,
 ) -> Verdict:
     """The verdict, by three rules.
@@ -61,14 +62,17 @@ def verdict_of(
 
     Trustworthy, if none of this holds, and
 
-    - the randomisation test was passed on images of `FEWEST_GROUPS` groups or more whose maps are not flat;
+    - the randomisation test was passed on images of `FEWEST_GROUPS` groups or more whose maps are not flat, by
+      randomised networks that mostly give maps which are not flat either: behind some probes (an RBF kernel far from
+      all that it has learned) they answer alike whatever they are shown, and then any map of answers or gradients
+      changes;
     - deletion or insertion is better than by a random order (its interval lies on the good side). One of the two is
       enough, since they ask different things, whether what a map points at is needed and whether it is sufficient:
       where a cell tells its class in many places none of them is needed, and a good map cannot win by deletion; a
       blurred cell may already tell it, and none wins by insertion. A map cannot win by the one and lose by the other:
-      that is the rule above. The price is two chances instead of one: each interval lies above 0 for about one in forty
-      methods that know nothing (up to three where differences of few images are very skewed), so one in twenty such
-      methods is given evidence by chance.
+      that is the rule above. The price is two chances instead of one: an interval lies on the good side for about one
+      in forty methods that know nothing (by simulation of six to twenty groups; one in twelve where differences of so
+      few are as skewed as an exponential), so about one in twenty such methods is given evidence by chance.
 
     Undecided else.
 
@@ -79,16 +83,26 @@ def verdict_of(
         median: Absolute rank correlation with maps of randomised networks; None where all maps are flat.
         fidelity: `deletion` and `insertion`, with the interval of the map minus a random order.
         complete: Of methods whose maps must add up.
+        silenced: Of the maps of randomised networks beside those that are not flat, how many are flat, and of how many.
         most: Images that there are to check on, so that nobody is told to take more; None of any number.
     """
     evidence = [found for kind in _BETTER if (found := _better(kind, fidelity[kind]["map_minus_random_order"]))]
-    if median is not None and median <= LARGEST_MEDIAN and groups >= FEWEST_GROUPS:
+    tested = groups >= FEWEST_GROUPS and 2 * silenced[0] <= silenced[1]
+    if median is not None and median <= LARGEST_MEDIAN and tested:
         changed = f"its maps change when the weights are randomised: median |rank correlation| {median:.2f}"
         evidence.append(f"{changed} over {images - flat} images, {LARGEST_MEDIAN} is allowed")
     against = _against(images=images, flat=flat, median=median, fidelity=fidelity, complete=complete)
     if against:
         return Verdict(word=UNTRUSTWORTHY, reasons=against, evidence=evidence)
-    lacking = _lacking(images=images, flat=flat, groups=groups, fidelity=fidelity, most=most or MOST_IMAGES)
+    lacking = _few(images=images, flat=flat, groups=groups, most=most or MOST_IMAGES)
+    if 2 * silenced[0] > silenced[1]:
+        lacking.append(
+            f"randomised networks give a map that is the same everywhere in {silenced[0]} of {silenced[1]}: behind "
+            "this probe they answer alike whatever they are shown, so that maps change shows nothing. Read the "
+            "features by a linear probe to learn more"
+        )
+    if groups >= FEWEST_GROUPS and not any(kind.startswith(tuple(_BETTER)) for kind in evidence):
+        lacking.append(_no_better(images=images, fidelity=fidelity, most=most or MOST_IMAGES))
     return Verdict(word=UNDECIDED if lacking else TRUSTWORTHY, reasons=lacking, evidence=evidence)
 
 
@@ -130,19 +144,22 @@ def _better(kind: str, difference: Mapping[str, float | None]) -> str:
     )
 
 
-def _lacking(*, images: int, flat: int, groups: int, fidelity: Mapping[str, Any], most: int) -> list[str]:
-    """What a method that nothing speaks against lacks to be trusted, and what to do."""
-    if groups < FEWEST_GROUPS:
-        left = f", {flat} others being the same everywhere" if flat else ""
-        wanted = min(max(2 * images, 2 * FEWEST_GROUPS), most)
-        advice = f"Check it on more, such as --checks {wanted}" if wanted > images else "There are no more here"
-        return [
-            f"maps that say something: {images - flat}{left}; groups of images that they are of: {groups}. "
-            f"{FEWEST_GROUPS} groups or more are needed: in fewer, the same outcome in all may be chance. {advice}"
-        ]
-    differences = {kind: fidelity[kind]["map_minus_random_order"] for kind in _BETTER}
-    if any(_better(kind, difference) for kind, difference in differences.items()):
+def _few(*, images: int, flat: int, groups: int, most: int) -> list[str]:
+    """That maps say something of too few groups, and what to do; nothing of enough."""
+    if groups >= FEWEST_GROUPS:
         return []
+    left = f", {flat} others being the same everywhere" if flat else ""
+    wanted = min(max(2 * images, 2 * FEWEST_GROUPS), most)
+    advice = f"Check it on more, such as --checks {wanted}" if wanted > images else "There are no more here"
+    return [
+        f"maps that say something: {images - flat}{left}; groups of images that they are of: {groups}. "
+        f"{FEWEST_GROUPS} groups or more are needed: in fewer, the same outcome in all may be chance. {advice}"
+    ]
+
+
+def _no_better(*, images: int, fidelity: Mapping[str, Any], most: int) -> str:
+    """That a map's order is not shown to be better than a random one, and how many images would show it."""
+    differences = {kind: fidelity[kind]["map_minus_random_order"] for kind in _BETTER}
     told = " nor ".join(f"{kind} ({_signed(difference)})" for kind, difference in differences.items())
     wanted = [_images_wanted(images, _BETTER[kind], difference) for kind, difference in differences.items()]
     known = [number for number in wanted if number is not None]
@@ -152,10 +169,10 @@ def _lacking(*, images: int, flat: int, groups: int, fidelity: Mapping[str, Any]
         advice = f"If it goes on like this, it takes about {min(known)} images to show it, and there are {most} here"
     else:
         advice = f"As it looks, {MOST_IMAGES} images would not show it either"
-    return [
+    return (
         f"by its order neither {told} is shown to be better than by a random order of the same grain "
         f"(map minus random). {advice}"
-    ]
+    )
 
 
 def _signed(difference: Mapping[str, float | None]) -> str:
