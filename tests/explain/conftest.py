@@ -61,13 +61,27 @@ def opened(tiny_backbone):
 
 @pytest.fixture(scope="session")
 def probed(opened):
-    """Fits a probe on drawn features and hands it, with the backbone, to be explained: (taps, kind, options) to it."""
+    """Fits a probe on drawn features and hands it, with the backbone, to be explained: (taps, kind, options) to it.
+
+    What was asked for once is handed out again, with all that was traced of it; `fresh` where a test changes it.
+    """
     from tfcells.backbones.cut import cut_resized
     from tfcells.backbones.taps import Tap, tap_keys
     from tfcells.explain.explained import explain_probe
     from tfcells.probes.catalog import fit_probe
 
-    def make(*names: str, kind: str = "logistic", classes: int = 3, head=None, **options):
+    made = {}
+
+    def make(*names: str, fresh: bool = False, **options):
+        key = repr((names, sorted(options.items())))
+        if fresh or key not in made:
+            found = build(*names, **options)
+            if fresh:
+                return found
+            made[key] = found
+        return made[key]
+
+    def build(*names: str, kind: str = "logistic", classes: int = 3, head=None, **options):
         taps = tuple(Tap.parse(name) for name in names)
         generator = np.random.default_rng(2)
         some = generator.uniform(0, 255, (60, 1, 1, 3)) + generator.normal(0, 20, (60, SIZE, SIZE, 3))

@@ -137,7 +137,7 @@ def test_whitened_components_are_refused():
 
 
 def test_another_probe_answers_in_the_same_network(probed, pictures):
-    first, *_ = probed("late")
+    first, *_ = probed("late", fresh=True)
     other, probe, _ = probed("late", parameters={"C": 0.001})
     contrasts = np.eye(3)[[0] * len(pictures)]
     replaced = with_probe(first, probe)

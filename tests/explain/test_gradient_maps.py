@@ -101,7 +101,8 @@ def test_a_probe_that_is_not_affine_is_explained_by_the_logarithm_of_its_probabi
     from tfcells.serving.probe_graph import stage_of
 
     explained, *_ = probed("late", kind="svm", head=stage_of)
-    assert np.isfinite(integrated_maps(explained, pictures, towards(explained, pictures, "class 1")).heat).all()
+    some = pictures[:2]
+    assert np.isfinite(integrated_maps(explained, some, towards(explained, some, "class 1")).heat).all()
     told = np.exp(explained.logits(pictures))
     np.testing.assert_allclose(told.sum(axis=1), 1, atol=1e-4)
 

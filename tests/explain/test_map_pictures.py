@@ -2,6 +2,7 @@ import numpy as np
 from PIL import Image
 
 from tfcells.explain.pictures import Panel, Row, draw_sheet, outlined, overlay
+from tfcells.explain.verdict import UNTRUSTWORTHY
 
 
 def grey_picture(side=64):
@@ -46,7 +47,7 @@ def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_method(tmp_path)
     panels = [
         Panel(heat=np.eye(7), signed=True, note="adds up"),
         None,
-        Panel(heat=np.eye(4), signed=False, doubted=True),
+        Panel(heat=np.eye(4), signed=False, verdict=UNTRUSTWORTHY),
     ]
     rows = [Row(picture=grey_picture(), caption=("a $ b_c", "is b"), panels=panels, mask=np.eye(64, dtype=bool))] * 2
     draw_sheet(rows, ["one", "two", "three"], tmp_path / "sheet.png")

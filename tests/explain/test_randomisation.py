@@ -22,8 +22,8 @@ def test_a_method_that_ignores_the_weights_is_found_and_one_that_uses_them_passe
     contrasts = towards(convolutional, pictures, "a")
     medians = {}
     for make in (edges, integrated_maps):
-        heat = make(convolutional, pictures, contrasts).heat
-        found = rank_correlations(convolutional, make, pictures, contrasts, heat, networks=3, seed=0)
+        maps = make(convolutional, pictures, contrasts)
+        found = rank_correlations(convolutional, make, pictures, contrasts, maps, networks=3, seed=0)
         assert found.shape == (3, len(pictures))
         medians[make] = np.median(np.abs(found))
     assert medians[edges] == pytest.approx(1)
@@ -72,10 +72,13 @@ def test_the_probe_that_exact_maps_read_is_randomised_too(probed, pictures):
         assert np.isfinite(exact_maps(other, pictures, np.eye(3)[[0] * len(pictures)]).heat).all()
 
 
-def test_a_map_that_is_the_same_everywhere_ranks_nothing(convolutional, pictures):
+def test_a_map_that_is_the_same_everywhere_says_nothing_of_the_weights(convolutional, pictures):
     def plain(explained, pictures, contrasts):
         return Attribution(method="plain", heat=np.ones((len(pictures), 4, 4)), signed=False)
 
     contrasts = towards(convolutional, pictures, "a")
-    heat = plain(convolutional, pictures, contrasts).heat
-    assert not rank_correlations(convolutional, plain, pictures, contrasts, heat, networks=1).any()
+    maps = plain(convolutional, pictures, contrasts)
+    assert np.isnan(rank_correlations(convolutional, plain, pictures, contrasts, maps, networks=1)).all()
+    maps.heat[1:, 0, 0] = 2.0  # where randomised weights take away what there was, the map has noticed
+    found = rank_correlations(convolutional, plain, pictures, contrasts, maps, networks=1)
+    assert np.isnan(found[:, 0]).all() and not found[:, 1:].any()

@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 
 from tfcells.report.explanations import Explanations, add_explanations, kept_explanations, write_explanations
-from tfcells.report.words import mean_words
+from tfcells.report.words import difference_words, mean_words
 
 MEAN = {"value": 0.42, "low": 0.3, "high": 0.55}
 ALONE = {"value": 0.42, "low": None, "high": None}
-CURVE = {"map": MEAN, "random_order": ALONE}
+CURVE = {"map": MEAN, "random_order": ALONE, "map_minus_random_order": {"value": -0.1, "low": -0.2, "high": 0.05}}
 FACTS = {
     "study": "drawn <cells>",
     "backbone": "tiny",
@@ -22,8 +22,11 @@ FACTS = {
             "randomisation": {"median_absolute_rank_correlation": 0.31, "allowed": 0.2, "networks": 3},
             "completeness": {"reached": 2, "images": 2},
             "mass_inside": None,
+            "flat": 0,
+            "images": 2,
             "verdict": "untrustworthy",
             "reasons": ["its maps stay alike when the weights are randomised"],
+            "evidence": [],
         }
     },
     "images": [
@@ -33,9 +36,11 @@ FACTS = {
             "label": "a",
             "predicted": "b",
             "fold": 1,
+            "tested_as": "b",
             "explained": "b rather than a",
             "methods": {
                 "exact": {
+                    "flat": False,
                     "deletion": {"map": 0.1, "random_order": 0.4},
                     "insertion": {"map": 0.9, "random_order": 0.5},
                     "completeness": {"found": 1.5, "claimed": 1.5, "reached": True},
@@ -81,6 +86,37 @@ def test_a_method_that_must_not_be_trusted_is_said_first_and_at_every_map(page):
     assert "integrated gradients was not made:</b> No gradient reaches the pixels." in page
 
 
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (
+            "undecided",
+            "exact map is undecided here:</b> nothing speaks against it, and it is not shown to be trustworthy",
+        ),
+        ("trustworthy", "exact map is trustworthy here:</b> deletion by its order is better"),
+    ],
+)
+def test_what_is_not_shown_is_undecided_and_what_is_shown_has_its_evidence(verdict, said, tmp_path):
+    facts = copy.deepcopy(FACTS)
+    facts["methods"]["exact"] |= {"verdict": verdict, "evidence": ["deletion by its order is better"]}
+    write_explanations(tmp_path / "page.html", replace(EXPLANATIONS, facts=facts))
+    page = (tmp_path / "page.html").read_text()
+    assert said in page and "is untrustworthy here" not in page
+    assert page.count("(undecided)") == (1 if verdict == "undecided" else 0)
+    assert f">{verdict}</td>" in page and "same everywhere</th>" not in page
+
+
+def test_maps_that_are_the_same_everywhere_are_said_to_say_nothing(tmp_path):
+    facts = copy.deepcopy(FACTS)
+    facts["methods"]["exact"] |= {"flat": 2}
+    facts["methods"]["exact"]["randomisation"]["median_absolute_rank_correlation"] = None
+    facts["images"][0]["methods"]["exact"]["flat"] = True
+    write_explanations(tmp_path / "page.html", replace(EXPLANATIONS, facts=facts))
+    page = (tmp_path / "page.html").read_text()
+    assert "same everywhere</th>" in page and ">2 of 2</td>" in page and ">not known</td>" in page
+    assert "the same everywhere: says nothing of this image" in page and "deletion 0.10" not in page
+
+
 def test_names_are_escaped_and_nothing_is_loaded(page):
     assert "<script>" not in page and "a/&lt;script&gt;.png" in page
     assert "drawn &lt;cells&gt;" in page and "http://" not in page and "https://" not in page
@@ -88,13 +124,13 @@ def test_names_are_escaped_and_nothing_is_loaded(page):
 
 def test_images_that_only_checked_are_counted_and_not_shown(page):
     assert page.count("<h3>") == 1
-    assert "Means over 2 images with 95 % intervals where there are five groups or more, 1 of them not shown" in page
+    assert "Means over 2 images with 95 % intervals where there are six groups or more, 1 of them not shown" in page
 
 
 def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
     assert "inside the cell</th>" not in page
     facts = copy.deepcopy(FACTS)
-    facts["methods"]["exact"]["mass_inside"] = {"map": MEAN, "centred_disc": MEAN}
+    facts["methods"]["exact"]["mass_inside"] = {"images": 2, "map": MEAN, "centred_disc": MEAN}
     write_explanations(tmp_path / "other.html", replace(EXPLANATIONS, facts=facts))
     assert "inside the cell</th>" in (tmp_path / "other.html").read_text()
 
@@ -102,6 +138,8 @@ def test_masks_have_columns_only_where_there_are_some(tmp_path, page):
 def test_a_mean_has_its_interval_where_there_is_one():
     assert mean_words(MEAN) == "0.42 (0.30\u00a0to\u00a00.55)"
     assert mean_words(ALONE) == "0.42"
+    assert difference_words(CURVE["map_minus_random_order"]) == "-0.10 (-0.20\u00a0to\u00a0+0.05)"
+    assert difference_words(ALONE) == "+0.42"
 
 
 def test_a_report_gets_explanations_and_later_ones_take_their_place(report):
@@ -130,6 +168,13 @@ def test_a_report_made_anew_keeps_explanations_of_the_same_results_alone(report)
         assert add_explanations(report, EXPLANATIONS, other)
         assert str(kept_explanations(report, other)) in report.read_text()
         report.write_text(text)
+
+
+def test_explanations_that_were_judged_by_other_rules_are_left_out(report, monkeypatch):
+    add_explanations(report, EXPLANATIONS, RESULTS)
+    monkeypatch.setattr("tfcells.report.explanations._JUDGED", 0)
+    kept = kept_explanations(report, RESULTS)
+    assert "exact map" not in kept and "or the rules by which maps are judged are others now" in kept
 
 
 def test_a_report_without_a_place_for_explanations_is_left_as_it_is(tmp_path):

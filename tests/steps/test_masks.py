@@ -1,9 +1,11 @@
-"""Masks are found by the name of their picture, and are never the picture itself."""
+"""Masks are found by the name of their picture, are never the picture itself, and must fit it."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from tfcells.steps.subjects import _mask_file
+from tfcells.errors import RequestError
+from tfcells.steps.masks import mask_file, mask_of
 
 
 def test_a_picture_with_an_absolute_id_is_not_its_own_mask(tmp_path):
@@ -11,6 +13,26 @@ def test_a_picture_with_an_absolute_id_is_not_its_own_mask(tmp_path):
     for path in (picture, masks / "basophil" / "one.png"):
         path.parent.mkdir(parents=True)
         Image.fromarray(np.full((4, 6), 255, dtype=np.uint8)).save(path)
-    assert _mask_file(masks, str(picture)) == masks / "basophil" / "one.png"
+    assert mask_file(masks, str(picture)) == masks / "basophil" / "one.png"
     (masks / "basophil" / "one.png").unlink()
-    assert _mask_file(masks, str(picture)) is None
+    assert mask_file(masks, str(picture)) is None
+
+
+def test_a_mask_is_what_is_not_black_at_the_size_of_the_network(tmp_path):
+    levels = np.zeros((4, 8), dtype=np.uint8)
+    levels[:, 4:] = (128, 128, 255, 255)
+    Image.fromarray(levels).save(tmp_path / "one.png")
+    found = mask_of(tmp_path, "one.jpg", shape=(4, 8), size=4)
+    assert found.dtype == bool and found.tolist() == [[False, False, True, True]] * 4
+    assert not mask_of(tmp_path, "two.jpg", shape=(4, 8), size=4).any()
+
+
+def test_a_mask_that_cannot_be_that_of_the_picture_is_refused_by_name(tmp_path):
+    Image.fromarray(np.zeros((4, 8), dtype=np.uint8)).save(tmp_path / "one.png")
+    with pytest.raises(RequestError, match=r"one\.png is a mask of 8 x 4 pixels, its picture has 8 x 5"):
+        mask_of(tmp_path, "one.png", shape=(5, 8), size=4)
+    whole = (tmp_path / "one.png").read_bytes()
+    for broken in (b"no mask", whole[:40], b""):
+        (tmp_path / "one.png").write_bytes(broken)
+        with pytest.raises(RequestError, match=r"one\.png cannot be read as a mask: .*Expected a picture"):
+            mask_of(tmp_path, "one.png", shape=(4, 8), size=4)

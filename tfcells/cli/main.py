@@ -261,7 +261,11 @@ def _explain(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--masks", metavar="DIR", help="DIR/<id>: where the cell is, what is not black")
     verb.add_argument(
-        "--checks", type=int, default=8, metavar="N", help="least images that methods are checked on (default: 8)"
+        "--checks",
+        type=int,
+        default=16,
+        metavar="N",
+        help="least images that methods are checked on; few show nothing (default: %(default)s)",
     )
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--out", required=True, metavar="DIR")

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from tfcells.names import visible
 from tfcells.progress import Progress, silent
-from tfcells.report.words import UNDECIDED, mean_words, read_by, title_of
+from tfcells.report.words import UNDECIDED, difference_words, mean_words, read_by, title_of
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -66,29 +66,27 @@ def print_scores(results: Mapping[str, Any]) -> None:
 
 
 def print_explanations(facts: Mapping[str, Any]) -> None:
-    """Methods with their checks and verdicts."""
+    """Methods with their checks and verdicts, and why."""
+    header = ["method", "deletion", "minus random", "insertion", "minus random", "random weights", "flat", "adds up"]
+    masked = any(summary["mass_inside"] for summary in facts["methods"].values())
+    header += [*(("inside", "disc") if masked else ()), "verdict"]
     rows = []
     for name, summary in facts["methods"].items():
         mass, whole = summary["mass_inside"], summary["completeness"]
-        rows.append(
-            (
-                name,
-                mean_words(summary["deletion"]["map"]),
-                mean_words(summary["deletion"]["random_order"]),
-                mean_words(summary["insertion"]["map"]),
-                mean_words(summary["insertion"]["random_order"]),
-                f"{summary['randomisation']['median_absolute_rank_correlation']:.2f}",
-                "" if whole is None else f"{whole['reached']} of {whole['images']}",
-                "" if mass is None else mean_words(mass["map"]),
-                "" if mass is None else mean_words(mass["centred_disc"]),
-                summary["verdict"],
-            )
-        )
-    header = ("method", "deletion", "random", "insertion", "random", "random weights", "adds up", "inside", "disc", "")
-    print_table(header, rows, numbers=tuple(range(1, 9)))
+        correlation = summary["randomisation"]["median_absolute_rank_correlation"]
+        cells = [name]
+        for kind in ("deletion", "insertion"):
+            cells += [mean_words(summary[kind]["map"]), difference_words(summary[kind]["map_minus_random_order"])]
+        cells.append("not known" if correlation is None else f"{correlation:.2f}")
+        cells.append(f"{summary['flat']} of {summary['images']}")
+        cells.append("" if whole is None else f"{whole['reached']} of {whole['images']}")
+        if mass is not None:
+            cells += [mean_words(mass["map"]), mean_words(mass["centred_disc"])]
+        rows.append([*cells, summary["verdict"]])
+    print_table(header, rows, numbers=tuple(range(1, len(header) - 1)))
     for name, summary in facts["methods"].items():
-        for reason in summary["reasons"]:
-            print(f"{name} is untrustworthy here: {reason}")
+        for reason in summary["reasons"] or summary["evidence"]:
+            print(f"{name} is {summary['verdict']} here: {reason}")
 
 
 def _print_trust(results: Mapping[str, Any]) -> None:

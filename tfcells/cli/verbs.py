@@ -430,7 +430,7 @@ def projector(options: Options, _: Overrides) -> int:
 
 
 def explain(options: Options, _: Overrides) -> int:
-    """`tfcells explain RUN IMAGE` or `tfcells explain RUN --errors N`: exit code 1 if a method was left out."""
+    """`tfcells explain RUN IMAGE` or `tfcells explain RUN --errors N`: exit code 1 if a method or mask was left out."""
     from tfcells.steps.results import read_results
 
     read_results(Path(options.run))  # before TensorFlow is loaded
@@ -449,12 +449,15 @@ def explain(options: Options, _: Overrides) -> int:
     )
     for reason in facts["refused"].values():
         say(reason)
+    for id in facts["no_mask"]:
+        say(f"{id} has no mask in {options.masks}, or an empty one: nothing is said of its maps' share in the cell.")
     if options.json:
         print_json(facts)
     else:
         print_explanations(facts)
-        print(f"{sum(image['shown'] for image in facts['images'])} images in {Path(options.out) / PAGE}")
-    return 1 if facts["refused"] else 0
+        shown = sum(image["shown"] for image in facts["images"])
+        print(f"{shown} image{'s' if shown > 1 else ''} in {Path(options.out) / PAGE}")
+    return 1 if facts["refused"] or facts["no_mask"] else 0
 
 
 def export(options: Options, _: Overrides) -> int:

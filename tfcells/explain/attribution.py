@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from tfcells.errors import RequestError
 
 Heat = Float64[np.ndarray, "images rows columns"]
 """One number per place of a map's own grid; positive speaks for what is explained."""
+
+ROUNDING: Final = 1e-6
+"""Of a number's size: how far numbers in float32 that should be equal may lie apart."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +55,8 @@ class Attribution:
         completeness: For methods whose maps must add up to something.
         rest: float64 of shape (images,): what a map's sum lacks of the logit; of exact maps, None for others.
         parts: Maps of single taps, whose sum, spread to pixels, is `heat`'s; by tap, empty for other methods.
+        rounding: float64 of shape (images,): how far the numbers of a map may lie apart by rounding alone, of methods
+            that subtract answers or activations from one another; None of others.
     """
 
     method: str
@@ -59,12 +65,22 @@ class Attribution:
     completeness: Completeness | None = None
     rest: Float64[np.ndarray, " images"] | None = None
     parts: Mapping[str, Heat] = field(default_factory=dict)
+    rounding: Float64[np.ndarray, " images"] | None = None
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.heat).all():
             raise RequestError(
                 f"The map of {self.method} is not finite. Expected numbers: are the model's weights damaged?"
             )
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Whether a map is the same everywhere up to rounding, and so points nowhere: bool of shape (images,)."""
+        numbers = self.heat.reshape(len(self.heat), -1)
+        allowed = ROUNDING * np.abs(numbers).max(axis=1)
+        if self.rounding is not None:
+            allowed = np.maximum(allowed, self.rounding)
+        return np.asarray(np.ptp(numbers, axis=1) <= allowed)
 
 
 def spread(heat: Heat, *, size: int) -> Float64[np.ndarray, "images {size} {size}"]:

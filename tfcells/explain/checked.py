@@ -1,9 +1,9 @@
 """Maps of one method over some images with everything that was checked of them, and the verdict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +16,14 @@ from tfcells.explain.faithfulness import (
     disc_inside,
     disc_maps,
     fidelity_curves,
+    mask_areas,
     mass_inside,
     mean_interval,
     random_maps,
 )
 from tfcells.explain.methods import METHODS
 from tfcells.explain.randomised import LARGEST_MEDIAN, NETWORKS, rank_correlations
-
-TRUSTWORTHY: Final = "trustworthy"
-UNTRUSTWORTHY: Final = "untrustworthy"
+from tfcells.explain.verdict import verdict_of
 
 _Mean = dict[str, float | None]
 _OverImages = Callable[[np.ndarray], _Mean]
@@ -60,8 +59,9 @@ class Checked:
         curves: Of the maps.
         random: Of maps of the same grain that know nothing.
         disc: Of maps that point at the middle.
-        correlations: (networks, images), with maps of randomised networks.
-        inside: Share of positive mass in the mask; None without masks.
+        correlations: (networks, images), with maps of randomised networks; NaN of images whose own map is the same
+            everywhere.
+        inside: Share of positive mass in the mask; None without masks, NaN where a mask is empty, as of the next two.
         disc_inside: The same of a centred disc of the mask's area.
         area: Share of the picture that the mask covers; None without masks.
         groups: int64 of shape (images,), from the case.
@@ -76,6 +76,11 @@ class Checked:
     disc_inside: Float64[np.ndarray, " images"] | None
     area: Float64[np.ndarray, " images"] | None
     groups: Groups
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Whether a map is the same everywhere and says nothing: bool of shape (images,)."""
+        return np.asarray(np.isnan(self.correlations).any(axis=0))
 
 
 def middle_curves(case: Case) -> Curves:
@@ -105,8 +110,9 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
     # The same settings on both sides, or a difference of settings would pass for one of weights.
     settings = method.cheap(explained.size)
     cheap = partial(method.make, **settings)
-    heat = cheap(explained, pictures, contrasts).heat if settings else maps.heat
-    correlations = rank_correlations(explained, cheap, pictures, contrasts, heat, networks=networks, seed=case.seed)
+    asked = cheap(explained, pictures, contrasts) if settings else maps
+    correlations = rank_correlations(explained, cheap, pictures, contrasts, asked, networks=networks, seed=case.seed)
+    correlations[:, maps.flat] = np.nan
     inside = None if case.masks is None else mass_inside(maps.heat, case.masks)
     beside = None if case.masks is None else disc_inside(case.masks)
     return Checked(
@@ -117,7 +123,7 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
         correlations=correlations,
         inside=inside,
         disc_inside=beside,
-        area=None if case.masks is None else case.masks.mean(axis=(1, 2)),
+        area=None if case.masks is None else mask_areas(case.masks),
         groups=case.groups,
     )
 
@@ -135,7 +141,9 @@ def joined(parts: Sequence[Checked]) -> Checked:
             heat=np.concatenate([each.heat for each in maps]),
             signed=maps[0].signed,
             completeness=_joined_completeness([each.completeness for each in maps]),
+            rest=_joined_numbers([each.rest for each in maps]),
             parts={tap: np.concatenate([each.parts[tap] for each in maps]) for tap in taps},
+            rounding=_joined_numbers([each.rounding for each in maps]),
         ),
         curves=_joined_curves([part.curves for part in parts]),
         random=_joined_curves([part.random for part in parts]),
@@ -181,13 +189,14 @@ def image_facts(checked: Checked, image: int) -> dict[str, Any]:
             "passes": int(whole.steps[image]),
         }
     inside = None
-    if checked.inside is not None and checked.disc_inside is not None:
+    if checked.inside is not None and checked.disc_inside is not None and not np.isnan(checked.inside[image]):
         inside = {"map": float(checked.inside[image]), "centred_disc": float(checked.disc_inside[image])}
     return {
         "completeness": complete,
         "deletion": _three(checked, "deletion", image),
         "insertion": _three(checked, "insertion", image),
-        "rank_correlations": [float(value) for value in checked.correlations[:, image]],
+        "flat": bool(checked.flat[image]),
+        "rank_correlations": [None if np.isnan(value) else float(value) for value in checked.correlations[:, image]],
         "mass_inside": inside,
     }
 
@@ -197,16 +206,37 @@ def _three(checked: Checked, kind: str, image: int) -> dict[str, float]:
     return {name: float(getattr(curves, kind)[image]) for name, curves in sides.items()}
 
 
-def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
-    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them."""
+def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> dict[str, Any]:
+    """A method's numbers over images with 95 % intervals, the verdict and its reasons, as JSON has them.
+
+    Args:
+        checked: Of a method.
+        seed: Of the intervals.
+        most: Images that there are to check on; None of any number.
+    """
     over_images = partial(_over_images, groups=checked.groups, seed=seed)
     fidelity = {kind: _fidelity(checked, kind, over_images) for kind in ("deletion", "insertion")}
-    median = float(np.median(np.abs(checked.correlations)))
+    telling = ~checked.flat
+    median = float(np.median(np.abs(checked.correlations[:, telling]))) if telling.any() else None
     complete = _completeness(checked.maps.completeness)
-    reasons = verdict_reasons(median=median, fidelity=fidelity, complete=complete)
+    groups = len(np.unique(checked.groups[telling]))
+    flat = int(checked.flat.sum())
+    beside = checked.correlations[:, telling]
+    silenced = (int((beside == 0).sum()), beside.size)  # 0 is what a randomised network's flat map is given
+    verdict = verdict_of(
+        images=len(telling),
+        flat=flat,
+        groups=groups,
+        median=median,
+        fidelity=fidelity,
+        complete=complete,
+        silenced=silenced,
+        most=most,
+    )
     return {
         "method": checked.maps.method,
-        "images": len(checked.maps.heat),
+        "images": len(telling),
+        "flat": flat,
         "grid": list(checked.maps.heat.shape[1:]),
         "completeness": complete,
         **fidelity,
@@ -214,10 +244,14 @@ def summary_of(checked: Checked, *, seed: int = 0) -> dict[str, Any]:
             "median_absolute_rank_correlation": median,
             "allowed": LARGEST_MEDIAN,
             "networks": len(checked.correlations),
+            "images": len(telling) - flat,
+            "groups": groups,
+            "flat": silenced[0],
         },
-        "mass_inside": _mass(checked, over_images),
-        "verdict": UNTRUSTWORTHY if reasons else TRUSTWORTHY,
-        "reasons": reasons,
+        "mass_inside": _mass(checked, seed=seed),
+        "verdict": verdict.word,
+        "reasons": verdict.reasons,
+        "evidence": verdict.evidence,
     }
 
 
@@ -233,15 +267,21 @@ def _fidelity(checked: Checked, kind: str, over_images: _OverImages) -> dict[str
     }
 
 
-def _mass(checked: Checked, over_images: _OverImages) -> dict[str, Any] | None:
-    """Shares of mass inside the cell; None without masks."""
+def _mass(checked: Checked, *, seed: int) -> dict[str, Any] | None:
+    """Shares of mass inside the cell, over images whose cell is known; None without masks."""
     if checked.inside is None or checked.disc_inside is None or checked.area is None:
         return None
+    known = ~np.isnan(checked.inside)
+    if not known.any():
+        return None
+    over_images = partial(_over_images, groups=checked.groups[known], seed=seed)
+    inside, disc = checked.inside[known], checked.disc_inside[known]
     return {
-        "map": over_images(checked.inside),
-        "centred_disc": over_images(checked.disc_inside),
-        "map_minus_centred_disc": over_images(checked.inside - checked.disc_inside),
-        "whole_picture": over_images(checked.area),
+        "images": int(known.sum()),
+        "map": over_images(inside),
+        "centred_disc": over_images(disc),
+        "map_minus_centred_disc": over_images(inside - disc),
+        "whole_picture": over_images(checked.area[known]),
     }
 
 
@@ -255,37 +295,6 @@ def _completeness(whole: Completeness | None) -> dict[str, Any] | None:
         "reached": int(whole.reached.sum()),
         "images": len(whole.error),
     }
-
-
-def verdict_reasons(*, median: float, fidelity: Mapping[str, Any], complete: Mapping[str, Any] | None) -> list[str]:
-    """Why a method must not be trusted on these images; empty where nothing speaks against it.
-
-    Args:
-        median: Absolute rank correlation with maps of randomised networks.
-        fidelity: `deletion` and `insertion`, with the interval of the map minus a random order.
-        complete: Of methods whose maps must add up.
-    """
-    found = []
-    if median > LARGEST_MEDIAN:
-        found.append(
-            f"its maps stay alike when the weights are randomised: median |rank correlation| {median:.2f}, more than "
-            f"{LARGEST_MEDIAN}; they show the picture more than what was learned"
-        )
-    if complete is not None and complete["reached"] < complete["images"]:
-        found.append(
-            f"its maps do not add up to what they explain in {complete['images'] - complete['reached']} of "
-            f"{complete['images']} images"
-        )
-    worse = {"deletion": 1.0, "insertion": -1.0}
-    for kind, sign in worse.items():
-        difference = fidelity[kind]["map_minus_random_order"]
-        ends = [sign * difference[end] for end in ("low", "high") if difference[end] is not None]
-        if ends and min(ends) > 0:
-            found.append(
-                f"{kind} by its order is worse than by a random order of the same grain, by "
-                f"{abs(difference['value']):.3f} of probability"
-            )
-    return found
 
 
 def _over_images(values: np.ndarray, *, groups: Groups, seed: int) -> _Mean:

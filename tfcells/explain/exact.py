@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfcells.arrays import Float64
 from tfcells.errors import RequestError, UnknownNameError
-from tfcells.explain.attribution import Attribution, Completeness, Heat, spread
+from tfcells.explain.attribution import ROUNDING, Attribution, Completeness, Heat, spread
 from tfcells.explain.explained import BATCH, Batch, Contrasts, Explained, LinearReading
 
 EXACT: Final = "exact"
@@ -56,6 +56,7 @@ def exact_maps(
     linear = _linear_of(explained, reference)
     weights = contrasts @ linear.folded.weights  # (images, features)
     rest: np.ndarray = contrasts @ linear.folded.bias
+    rounding = np.zeros(len(pictures))
     parts: dict[str, list[Heat]] = {str(tap): [] for tap in linear.taps}
     ask = explained.traced("maps of taps", lambda pixels: linear.maps(pixels, training=False))
     for at in range(0, len(pictures), batch_size):
@@ -68,6 +69,8 @@ def exact_maps(
             offset = _offset(linear, slice(start, start + width), reference, activations, flat=tap.pooling == "flatten")
             rest[at : at + batch_size] += (mine * offset).sum(axis=1)
             parts[str(tap)].append(_SHARES[tap.pooling](activations, mine, offset))
+            terms = _SHARES[tap.pooling](np.abs(activations), np.abs(mine), np.zeros_like(offset))
+            rounding[at : at + batch_size] += ROUNDING * terms.max(axis=(1, 2))
             start += width
     whole = {tap: np.concatenate(found) for tap, found in parts.items()}
     finest = max(max(shape[:2]) for shape in linear.shapes)
@@ -82,7 +85,9 @@ def exact_maps(
         allowed=np.full(len(pictures), TOLERANCE),
         steps=np.zeros(len(pictures), dtype=np.int64),
     )
-    return Attribution(method=EXACT, heat=heat, signed=True, completeness=completeness, rest=rest, parts=whole)
+    return Attribution(
+        method=EXACT, heat=heat, signed=True, completeness=completeness, rest=rest, parts=whole, rounding=rounding
+    )
 
 
 def _linear_of(explained: Explained, reference: str) -> LinearReading:

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfcells.arrays import Float64
 from tfcells.errors import RequestError
-from tfcells.explain.attribution import Attribution
+from tfcells.explain.attribution import ROUNDING, Attribution
 from tfcells.explain.baselines import baseline_of
 from tfcells.explain.explained import BATCH, Batch, Contrasts, Explained
 
@@ -54,7 +54,8 @@ def occlusion_maps(
         _losses(explained, picture, filling, contrast, value, corners, side, batch_size)
         for picture, filling, contrast, value in zip(pictures, fillings, contrasts, whole, strict=True)
     ]
-    return Attribution(method=OCCLUSION, heat=np.stack(heat), signed=True)
+    rounding = ROUNDING * np.maximum(np.abs(whole), 1.0)
+    return Attribution(method=OCCLUSION, heat=np.stack(heat), signed=True, rounding=rounding)
 
 
 def _corners(size: int, patch: int, stride: int) -> list[tuple[int, int]]:

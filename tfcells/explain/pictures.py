@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from tfcells.arrays import Float64, Pixels, UInt8
 from tfcells.explain.attribution import binned, spread
+from tfcells.explain.verdict import TRUSTWORTHY, UNDECIDED, UNTRUSTWORTHY
 from tfcells.names import drawn
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ UNSIGNED: Final = "cividis"
 _FINEST: Final = 56  # cells along a side that are drawn: single pixels of a map are noise to the eye
 _HIGHEST: Final = 0.98  # quantile that has the full colour: corners, where padding is, would leave the rest pale
 _OUTLINE: Final = (0, 114, 178)
-_WRONG: Final = "#b3261e"
+_INK: Final = {TRUSTWORTHY: "#202124", UNDECIDED: "#8a5a00", UNTRUSTWORTHY: "#b3261e"}  # by verdict, as on pages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,13 +38,13 @@ class Panel:
         heat: Of shape (rows, columns).
         signed: See `Attribution`.
         note: A line below.
-        doubted: Whether its method is untrustworthy.
+        verdict: On its method: written above the note, but for a trustworthy one.
     """
 
     heat: Float64[np.ndarray, "rows columns"]
     signed: bool
     note: str = ""
-    doubted: bool = False
+    verdict: str = TRUSTWORTHY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,8 +121,8 @@ def _draw(area: "Axes", row: Row, panel: Panel | None) -> None:
         return
     shown = overlay(row.picture, panel.heat, signed=panel.signed)
     area.imshow(shown if row.mask is None else outlined(shown, row.mask))
-    note = f"untrustworthy\n{panel.note}" if panel.doubted else panel.note
-    area.set_xlabel(note, fontsize=7, loc="left", color=_WRONG if panel.doubted else "#202124")
+    note = panel.note if panel.verdict == TRUSTWORTHY else f"{panel.verdict}\n{panel.note}"
+    area.set_xlabel(note, fontsize=7, loc="left", color=_INK[panel.verdict])
 
 
 def _scaled(heat: np.ndarray) -> np.ndarray:

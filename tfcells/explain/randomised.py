@@ -12,7 +12,7 @@ from scipy import stats
 from tfcells.arrays import Float64
 from tfcells.backbones.calibrate import calibrate_batch_norm
 from tfcells.backbones.catalog import Preprocessing
-from tfcells.explain.attribution import Attribution, Heat
+from tfcells.explain.attribution import Attribution
 from tfcells.explain.explained import Batch, Contrasts, Explained
 from tfcells.explain.fold import FoldedProbe
 
@@ -30,7 +30,7 @@ def rank_correlations(
     make: Callable[[Explained, Batch, Contrasts], Attribution],
     pictures: Batch,
     contrasts: Contrasts,
-    heat: Heat,
+    maps: Attribution,
     *,
     networks: int = NETWORKS,
     seed: int = 0,
@@ -45,18 +45,21 @@ def rank_correlations(
         make: The method.
         pictures: At the network's size.
         contrasts: What is explained.
-        heat: Its maps of the trained network.
+        maps: Its maps of the trained network.
         networks: How many randomised networks.
         seed: Of their weights.
 
     Returns:
-        float64 of shape (networks, images), signed; 0 where a map is the same everywhere, as it then ranks nothing.
+        float64 of shape (networks, images), signed. NaN where the trained network's map is the same everywhere: it
+        ranks nothing, so that nothing can be lost by other weights. 0 where only a randomised network's is.
     """
     found = np.zeros((networks, len(pictures)))
     for number in range(networks):
         with randomised(explained, seed=seed + number) as other:
-            maps = make(other, pictures, contrasts).heat
-        found[number] = [_spearman(one, another) for one, another in zip(heat, maps, strict=True)]
+            others = make(other, pictures, contrasts)
+        for image in np.flatnonzero(~maps.flat & ~others.flat):
+            found[number, image] = stats.spearmanr(maps.heat[image].ravel(), others.heat[image].ravel()).statistic
+    found[:, maps.flat] = np.nan
     return found
 
 
@@ -71,9 +74,10 @@ def randomised(explained: Explained, *, seed: int) -> Iterator[Explained]:
     """
     generator = np.random.default_rng(seed)
     layers = [layer for layer in explained.model._flatten_layers() if not isinstance(layer, keras.Model)]
-    kept = [(variable, variable.numpy()) for variable in explained.model.weights]
+    # Seeds of layers that draw are no weights, and move on in training mode.
+    kept = [(variable, variable.numpy()) for variable in explained.model.variables]
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
-    frozen = [norm.trainable for norm in norms]
+    flags = [(norm, norm.trainable, [variable.trainable for variable in norm._trainable_variables]) for norm in norms]
     try:
         for variable in _learned(layers):
             values = variable.numpy()
@@ -84,8 +88,10 @@ def randomised(explained: Explained, *, seed: int) -> Iterator[Explained]:
             calibrate_batch_norm(explained.model, _AS_THEY_ARE, seed=seed)
         yield _with_probe(explained, generator)
     finally:
-        for norm, was in zip(norms, frozen, strict=True):
+        for norm, was, single in flags:
             norm.trainable = was
+            for variable, learns in zip(norm._trainable_variables, single, strict=True):
+                variable.trainable = learns
         for variable, values in kept:
             variable.assign(values)
 
@@ -115,9 +121,3 @@ def _with_probe(explained: Explained, generator: np.random.Generator) -> Explain
         weights=weights, bias=generator.permutation(probe.bias), mean=probe.mean, classes=probe.classes
     )
     return replace(explained, linear=replace(explained.linear, folded=folded))
-
-
-def _spearman(one: np.ndarray, another: np.ndarray) -> float:
-    if np.ptp(one) == 0 or np.ptp(another) == 0:
-        return 0.0
-    return float(stats.spearmanr(one.ravel(), another.ravel()).statistic)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcells.errors import MissingExtraError
-from tfcells.explain.attribution import Attribution, Completeness
+from tfcells.explain.attribution import ROUNDING, Attribution, Completeness
 from tfcells.explain.baselines import baseline_of
 from tfcells.explain.explained import BATCH, Batch, Contrasts, Explained
 from tfcells.explain.untouched import untouched_gradients
@@ -45,7 +45,7 @@ def partition_maps(
         UnknownNameError: If there is no such filling.
     """
     shap = require_shap()
-    heat, claimed = [], []
+    heat, claimed, largest = [], [], []
     for picture, contrast, filling in zip(pictures, contrasts, baseline_of(pictures, fill), strict=True):
 
         def ask(batch: np.ndarray, contrast: np.ndarray = contrast) -> np.ndarray:
@@ -58,6 +58,7 @@ def partition_maps(
         heat.append(np.asarray(found.values, dtype=np.float64).reshape(picture.shape).sum(axis=2))
         ends = ask(np.stack([filling, picture]))
         claimed.append(float(ends[1] - ends[0]))
+        largest.append(max(float(np.abs(ends).max()), 1.0))
     rises, maps = np.array(claimed), np.stack(heat)
     completeness = Completeness(
         claimed=rises,
@@ -65,7 +66,9 @@ def partition_maps(
         allowed=TOLERANCE * np.maximum(np.abs(rises), 1.0),
         steps=np.full(len(maps), evaluations, dtype=np.int64),
     )
-    return Attribution(method=PARTITION, heat=maps, signed=True, completeness=completeness)
+    # A part's number is shared out over its pixels, and there are no more parts than evaluations.
+    rounding = ROUNDING * np.array(largest) * min(1.0, evaluations / explained.size**2)
+    return Attribution(method=PARTITION, heat=maps, signed=True, completeness=completeness, rounding=rounding)
 
 
 def expected_gradient_maps(
@@ -98,7 +101,7 @@ def expected_gradient_maps(
     heat = []
     for picture, contrast in zip(pictures, contrasts, strict=True):
         others = baseline_of(picture[None], "border") if background is None else background
-        with _apart():
+        with _apart(), _unjoined(explained.model):
             explainer = shap.GradientExplainer(_one_value(explained, contrast), others, batch_size=batch_size)
             found = explainer.shap_values(picture[None], nsamples=samples, rseed=seed)
         heat.append(np.asarray(found, dtype=np.float64).reshape(picture.shape).sum(axis=2))
@@ -130,13 +133,27 @@ def _apart() -> Iterator[None]:
         np.random.set_state(state)
 
 
+@contextmanager
+def _unjoined(model: keras.Model) -> Iterator[None]:
+    """A model that is made part of others inside forgets them: it would keep every one of them for good."""
+    kept = [(nodes, list(nodes)) for nodes in (model._inbound_nodes, model._outbound_nodes)]
+    try:
+        yield
+    finally:
+        for nodes, before in kept:
+            nodes[:] = before
+
+
 def _one_value(explained: Explained, contrast: np.ndarray) -> keras.Model:
     """The model with one number for an answer: what is explained."""
 
     def told(logits: tf.Tensor) -> tf.Tensor:
         return tf.cast(tf.linalg.matvec(tf.cast(logits, tf.float64), contrast)[:, None], tf.float32)
 
-    pixels = keras.Input((explained.size, explained.size, 3), dtype="float32")
+    pixels = keras.Input((explained.size, explained.size, 3), dtype="float32", name="explained_pixels")
     # In float64 inside, or Keras would round the logits first; shap takes float32.
-    answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64")(explained.model(pixels))
-    return keras.Model([pixels], answer)  # a list, as shap hands it
+    # With names of their own, or layers that are made later would be called otherwise.
+    answer = keras.layers.Lambda(told, output_shape=(1,), dtype="float64", name="explained_value")(
+        explained.model(pixels)
+    )
+    return keras.Model([pixels], answer, name="explained_values")  # a list, as shap hands it

@@ -19,9 +19,13 @@ _log = logging.getLogger(__name__)
 # Comments cannot come from a name, whose `<` is escaped.
 _SECTION: Final = re.compile(r"<!-- explained ([0-9a-f]{64}|nothing) -->\n(.*?)<!-- explained end -->", re.DOTALL)
 _NOTHING: Final = "nothing"
+_MARKS: Final = {"trustworthy": "", "undecided": "undecided", "untrustworthy": "wrong"}  # classes of the style sheet
+_JUDGED: Final = 2
+"""Changes with the rules by which maps are judged: verdicts by others must not be kept."""
 _STALE: Final = (
-    '<p class="soft">Explanations of an earlier state of this study stood here. Its features, its split or its best '
-    "candidate are others now; <code>tfcells explain</code> makes new ones.</p>\n"
+    '<p class="soft">Explanations of an earlier state of this study stood here. Its features, its split, its best '
+    "candidate, or the rules by which maps are judged are others now; <code>tfcells explain</code> makes new ones."
+    "</p>\n"
 )
 
 
@@ -45,7 +49,7 @@ class Explanations:
         return (
             page_environment()
             .get_template(template)
-            .render(facts=self.facts, images=shown, pictures=self.pictures, titles=self.titles)
+            .render(facts=self.facts, images=shown, pictures=self.pictures, titles=self.titles, marks=_MARKS)
         )
 
 
@@ -76,21 +80,25 @@ def add_explanations(report: Path, explanations: Explanations, results: Mapping[
 def kept_explanations(report: Path, results: Mapping[str, Any]) -> Markup:
     """The explanations in a report that is about to be written anew, if they are of what it will tell of.
 
-    Explanations of other features, another split or another best candidate are left out, which the page says.
+    Explanations of other features, another split or another best candidate are left out, and those that were judged by
+    other rules, which the page says.
     """
     found = _SECTION.search(report.read_text(encoding="utf-8")) if report.is_file() else None
     if found is None or found[1] == _NOTHING:
         return _marked("", of=_NOTHING)
     if found[1] == identity_of(results):
         return Markup(found[0])  # noqa: S704 - as it was rendered
-    _log.warning("report: its explanations are of other features, another split or candidate, and are left out")
+    _log.warning(
+        "report: its explanations are of other features, another split or candidate, or were judged by other rules, "
+        "and are left out"
+    )
     return _marked(_STALE, of=_NOTHING)
 
 
 def identity_of(results: Mapping[str, Any]) -> str:
-    """SHA-256 of what explanations of a study depend on: its features, its split and its best candidate."""
+    """SHA-256 of what explanations of a study depend on: features, split, best candidate, and how maps are judged."""
     best = {name: results["best"][name] for name in ("taps", "scaler", "reduction", "probe", "parameters")}
-    whole = {"store": results["store"]["digest"], "split": results["split"]["digest"], "best": best}
+    whole = {"store": results["store"]["digest"], "split": results["split"]["digest"], "best": best, "judged": _JUDGED}
     return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
 

@@ -30,6 +30,14 @@ def mean_words(found: Mapping[str, float | None]) -> str:
     return f"{value} ({found['low']:.2f}\u00a0to\u00a0{found['high']:.2f})"
 
 
+def difference_words(found: Mapping[str, float | None]) -> str:
+    """A difference of means with its interval, `-0.11 (-0.24 to +0.01)`; without, of too few groups."""
+    value = f"{found['value']:+.2f}"
+    if found["low"] is None or found["high"] is None:
+        return value
+    return f"{value} ({found['low']:+.2f}\u00a0to\u00a0{found['high']:+.2f})"
+
+
 def percent(number: Mapping[str, float | int]) -> str:
     """A share with its interval, `91.6 % (90.3 to 92.8)`; in a narrow column it breaks before the interval alone."""
     return f"{100 * number['value']:.1f}\u00a0% ({100 * number['low']:.1f}\u00a0to\u00a0{100 * number['high']:.1f})"

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfcells.backbones.open import OpenBackbone
 from tfcells.errors import DamageError, RequestError
-from tfcells.explain.checked import UNTRUSTWORTHY, Case, Checked, check_method, image_facts, joined, middle_curves
+from tfcells.explain.checked import Case, Checked, check_method, image_facts, joined, middle_curves
 from tfcells.explain.checked import summary_of as checks_of
 from tfcells.explain.explained import Explained, explain_probe, with_probe
 from tfcells.explain.methods import DEFAULT_METHODS, METHODS, check_methods
@@ -27,8 +27,9 @@ from tfcells.report.explanations import Explanations, add_explanations, write_ex
 from tfcells.serving.probe_graph import stage_of
 from tfcells.steps.extraction import extraction_of
 from tfcells.steps.finished import FinishedRun, open_run
+from tfcells.steps.masks import mask_of
 from tfcells.steps.pictures import data_uri
-from tfcells.steps.subjects import Subject, mask_of, subjects_of
+from tfcells.steps.subjects import Subject, subjects_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ FACTS: Final = "explain.json"
 SHEET: Final = "explain.png"
 PAGE: Final = "explain.html"
 REPORT: Final = "report.html"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LETTERS: Final = 34  # of an id, beside a picture of the sheet: its end, which tells it from others
 
 
@@ -49,7 +50,7 @@ class _Told:
         pictures: float32 at the network's size.
         asked: What is explained of each, in words.
         predicted: What the explained probe says of each.
-        masks: Or None.
+        masks: Or None; nowhere where the cell is not known.
         checked: By method.
         refused: Why a method was left out, by method.
     """
@@ -71,7 +72,7 @@ def explain_run(
     errors: int = 0,
     methods: Sequence[str] = DEFAULT_METHODS,
     masks: str | Path | None = None,
-    checks: int = 8,
+    checks: int = 16,
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def explain_run(
         image: An id of the study, or a file.
         errors: How many errors.
         methods: Names in `METHODS`; `shap` for both of its.
-        masks: Folder of masks by id; what is not black is the cell.
+        masks: Folder of masks by id; what is not black is the cell. Images without one are told without.
         checks: Least number of images that methods are checked on; others of the study are taken beside.
         seed: Of whatever is drawn.
         progress: Told how far it is.
@@ -148,7 +149,7 @@ def _explained(
     mine = sorted(subjects, key=lambda subject: (subject.fold is None, subject.fold or 0))
     resize = RESIZERS[backbone.row.kernel]
     pictures = np.stack([resize(subject.pixels, height=backbone.size, width=backbone.size) for subject in mine])
-    masks = None if folder is None else np.stack([mask_of(subject, folder, size=backbone.size) for subject in mine])
+    masks = None if folder is None else _masks(mine, folder, size=backbone.size)
     groups = codes_of(subject.group for subject in mine)
     folds = list(dict.fromkeys(subject.fold for subject in mine))
     methods = _Methods(names, folds=len(folds), progress=progress)
@@ -181,6 +182,20 @@ def _explained(
         checked=methods.checked(),
         refused=methods.refused,
     )
+
+
+def _masks(subjects: Sequence[Subject], folder: Path, *, size: int) -> np.ndarray:
+    """bool of shape (images, size, size), nowhere where there is no mask or an empty one."""
+    found = [
+        mask_of(folder, each.id, shape=(each.pixels.shape[0], each.pixels.shape[1]), size=size) for each in subjects
+    ]
+    asked = [each.id for each in subjects if each.shown]
+    if not any(mask.any() for each, mask in zip(subjects, found, strict=True) if each.shown):
+        raise RequestError(
+            f"No mask in {folder} shows a cell of {', '.join(asked[:3])}{' or others' if asked[3:] else ''}. Expected "
+            f"{folder / asked[0]}, or the same as .png, with what is no cell in black."
+        )
+    return np.stack(found)
 
 
 class _Methods:
@@ -238,7 +253,8 @@ def _question(subject: Subject, predicted: str, explained: Explained) -> tuple[s
 
 
 def _facts(study: FinishedRun, told: _Told, *, seed: int) -> dict[str, Any]:
-    summaries = {name: checks_of(checked, seed=seed) for name, checked in told.checked.items()}
+    most = int((study.split.folds >= 0).sum())
+    summaries = {name: checks_of(checked, seed=seed, most=most) for name, checked in told.checked.items()}
     best = study.results["best"]
     return {
         "format": FORMAT,
@@ -251,6 +267,7 @@ def _facts(study: FinishedRun, told: _Told, *, seed: int) -> dict[str, Any]:
         "seed": seed,
         "methods": summaries,
         "refused": told.refused,
+        "no_mask": _without_mask(told),
         "images": [
             {
                 "id": subject.id,
@@ -265,6 +282,13 @@ def _facts(study: FinishedRun, told: _Told, *, seed: int) -> dict[str, Any]:
             for row, subject in enumerate(told.subjects)
         ],
     }
+
+
+def _without_mask(told: _Told) -> list[str]:
+    """Images that were asked for and have no mask, or an empty one, though masks were given."""
+    if told.masks is None:
+        return []
+    return [each.id for each, mask in zip(told.subjects, told.masks, strict=True) if each.shown and not mask.any()]
 
 
 def _titles() -> dict[str, str]:
@@ -282,7 +306,7 @@ def _rows(told: _Told, facts: Mapping[str, Any]) -> list[Row]:
                     heat=checked.maps.heat[row],
                     signed=checked.maps.signed,
                     note=_note(facts["images"][row]["methods"][name]),
-                    doubted=facts["methods"][name]["verdict"] == UNTRUSTWORTHY,
+                    verdict=facts["methods"][name]["verdict"],
                 )
                 for name, checked in told.checked.items()
             ],
@@ -319,6 +343,8 @@ def _caption(subject: Subject, asked: str) -> list[str]:
 
 
 def _note(facts: Mapping[str, Any]) -> str:
+    if facts["flat"]:
+        return "the same everywhere: says nothing"
     mass = facts["mass_inside"]
     inside = "" if mass is None else f"\n{100 * mass['map']:.0f} % inside (disc {100 * mass['centred_disc']:.0f} %)"
     return f"deletion {facts['deletion']['map']:.2f}, insertion {facts['insertion']['map']:.2f}{inside}"

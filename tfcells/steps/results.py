@@ -126,6 +126,12 @@ def read_results(run: Path) -> dict[str, Any]:
     Raises:
         RequestError: If `run` holds none.
     """
+    if (run / "finetune.json").is_file():
+        raise RequestError(
+            f"{run} holds a fine-tuned network, no study. Expected the output folder of `tfcells run`, such as of a "
+            "study that reads the network's features: `tfcells run CONFIG --backbone.weights FILE` with the "
+            ".weights.h5 file in it."
+        )
     try:
         results: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as broken:

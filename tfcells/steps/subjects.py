@@ -1,23 +1,22 @@
 """Which images of a finished study are explained, what of them, and by which probe."""
 
 import csv
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from tfcells.arrays import Pixels
 from tfcells.errors import RequestError, UnknownNameError
-from tfcells.images.decode import BadImageError, decode_image
+from tfcells.images.decode import BadImageError, decode_image, pixel_digest
 from tfcells.images.sources import PixelSource
 from tfcells.steps.finished import FinishedRun
+from tfcells.steps.masks import mask_file
 from tfcells.steps.pictures import open_source
 
-_BLACK: Final = 63  # a mask's grey levels up to this are no cell; nucleus and cytoplasm may have levels of their own
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,78 +57,68 @@ def subjects_of(
     *,
     image: str | None = None,
     errors: int = 0,
-    checks: int = 8,
+    checks: int = 16,
     masks: Path | None = None,
     seed: int = 0,
 ) -> list[Subject]:
-    """The image, or the errors, and enough other images of the same folds to check methods by.
+    """The image, or the errors, and enough other images to check methods by.
+
+    Others are of the same folds, and of all where those have too few. Of a picture from outside, which the final probe
+    answers, they are images that this probe has learned from.
 
     Args:
         run: The study.
-        image: An id of the study, or a file.
+        image: An id of the study, or a file; a file with the very pixels of one of the study's images is that image.
         errors: The most confident wrong answers, at most so many.
-        checks: Least number of images that methods are checked on.
-        masks: Folder of masks by id; images that have none are no others to check by.
+        checks: Least number of images that methods are checked on; fewer where the study has no more.
+        masks: Folder of masks by id; others that have one come first.
         seed: Of the choice of others.
 
     Raises:
-        RequestError: If nothing, or both, was asked for, there is no error, or the pixels are gone.
+        RequestError: If nothing, or both, was asked for, there is no error, or what was asked for is gone or has other
+            pixels by now; others of which that is so are passed over.
         UnknownNameError: If the image is neither an id nor a file.
     """
+    if checks < 1:
+        raise RequestError(f"checks is {checks}. Expected 1 or more images to check methods on.")
     if (image is None) == (errors <= 0):
         raise RequestError("Expected one image to explain, by its id or file, or `--errors N`: one of the two.")
     answers = _answers(run.path / "predictions.csv")
     source = open_source(run.store)
+    known: list[_Answer] = []
     if image is not None and image not in run.store.row_of and Path(image).is_file():
-        asked = [_stranger(Path(image))]
-        known: list[_Answer] = []
+        outside = _stranger(Path(image))
+        same = _same_picture(run, outside)
+        known = [] if same is None else [_row_of(run, answers, same)]
+        asked = [_subject(run, answer, outside.pixels) for answer in known] or [outside]
     else:
-        known = _wrong(answers, errors) if image is None else [_row_of(run, answers, str(image))]
-        asked = [_subject(run, answer, _present(source, run)) for answer in known]
-    lacking = max(0, checks - len(asked))
-    folds = {answer.fold for answer in known}
-    others = [answer for answer in answers if answer.fold in folds or not folds - {-1}]
+        known = _wrong(answers, errors) if image is None else [_row_of(run, answers, image)]
+        asked = [_subject(run, answer, _pixels(run, answer.id, _present(source, run))) for answer in known]
+    folds = {answer.fold for answer in known} - {-1}
     taken = {answer.id for answer in known}
-    others = [answer for answer in others if answer.id not in taken]
-    if masks is not None:
-        others = [answer for answer in others if _mask_file(masks, answer.id) is not None]
+    others = [answer for answer in answers if answer.id not in taken]
+    ranks = [(answer.fold not in folds, masks is None or mask_file(masks, answer.id) is None) for answer in others]
+    drawn = np.random.default_rng(seed).permutation(len(others)).tolist()
+    ordered = [others[place] for place in sorted(drawn, key=lambda place: ranks[place])]
+    return asked + _others(run, ordered, source, count=checks - len(asked), final=not folds)
+
+
+def _others(
+    run: FinishedRun, answers: Sequence[_Answer], source: PixelSource | None, *, count: int, final: bool
+) -> list[Subject]:
+    """The first so many whose pixels are still those of the study; those that are not are named in the log."""
+    found: list[Subject] = []
     if source is None:
-        others = []
-    picked = np.random.default_rng(seed).permutation(len(others))[:lacking].tolist()
-    strangers = not folds - {-1}
-    return asked + [
-        _subject(run, others[place], _present(source, run), shown=False, final=strangers) for place in picked
-    ]
-
-
-def mask_of(subject: Subject, folder: Path, *, size: int) -> np.ndarray:
-    """Where the cell is, bool of shape (size, size): what is not black in the picture's mask.
-
-    Raises:
-        RequestError: If there is no mask, or it is one of another picture.
-    """
-    path = _mask_file(folder, subject.id)
-    if path is None:
-        raise RequestError(f"No mask of {subject.id} in {folder}. Expected {folder / subject.id}, or the same as .png.")
-    with Image.open(path) as opened:
-        mask = np.asarray(opened.convert("L")) > _BLACK
-    rows, columns = subject.pixels.shape[:2]
-    if mask.shape != (rows, columns):
-        raise RequestError(
-            f"{path} is a mask of {mask.shape[1]} x {mask.shape[0]} pixels, its picture has {columns} x {rows}. "
-            "Expected the same."
-        )
-    return np.asarray(cv2.resize(mask.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST) > 0)
-
-
-def _mask_file(folder: Path, id: str) -> Path | None:
-    named = Path(id)
-    if named.is_absolute():  # as in a manifest: joined to a folder it would be the picture itself
-        named = Path(named.parent.name, named.name)
-    for path in (folder / named, (folder / named).with_suffix(".png")):
-        if path.is_file():
-            return path
-    return None
+        _log.warning("no other image to check methods on: they are no longer at %s", _root(run))
+        return found
+    for answer in answers:
+        if len(found) >= count:
+            break
+        try:
+            found.append(_subject(run, answer, _pixels(run, answer.id, source), shown=False, final=final))
+        except RequestError as reason:
+            _log.warning("another image is taken to check methods on: %s", reason)
+    return found
 
 
 def _answers(path: Path) -> list[_Answer]:
@@ -161,15 +150,18 @@ def _row_of(run: FinishedRun, answers: Sequence[_Answer], id: str) -> _Answer:
     return _Answer(id, rows.class_names[label] if label >= 0 else "", "", -1, 0.0)
 
 
-def _subject(
-    run: FinishedRun, answer: _Answer, source: PixelSource, *, shown: bool = True, final: bool = False
-) -> Subject:
+def _pixels(run: FinishedRun, id: str, source: PixelSource) -> Pixels:
+    """Of an image of the study, if they are still those that it was tested with."""
     try:
-        pixels = source.read(answer.id)
+        pixels = source.read(id)
     except BadImageError as reason:
-        raise RequestError(
-            f"{answer.id} can no longer be read: {reason}. Expected the images of the study."
-        ) from reason
+        raise RequestError(f"{id} can no longer be read: {reason}. Expected the images of the study.") from reason
+    if pixel_digest(pixels) != run.store.rows.digests[run.store.row_of[id]]:
+        raise RequestError(f"{id} has other pixels than when the study was made. Expected the images of the study.")
+    return pixels
+
+
+def _subject(run: FinishedRun, answer: _Answer, pixels: Pixels, *, shown: bool = True, final: bool = False) -> Subject:
     return Subject(
         id=answer.id,
         pixels=pixels,
@@ -179,6 +171,13 @@ def _subject(
         group=run.split.groups[run.split.row_of[answer.id]] if answer.id in run.split.row_of else answer.id,
         shown=shown,
     )
+
+
+def _same_picture(run: FinishedRun, outside: Subject) -> str | None:
+    """The image of the study that a file shows pixel by pixel: it has been tested, and a probe has learned from it."""
+    digests = run.store.rows.digests
+    digest = pixel_digest(outside.pixels)
+    return run.store.rows.ids[digests.index(digest)] if digest in digests else None
 
 
 def _stranger(path: Path) -> Subject:
@@ -191,7 +190,11 @@ def _stranger(path: Path) -> Subject:
 def _present(source: PixelSource | None, run: FinishedRun) -> PixelSource:
     if source is None:
         raise RequestError(
-            f"The images are no longer at {run.store.facts['source']['root']}. Expected them where they were when the "
-            "study was made."
+            f"The images are no longer at {_root(run)}. Expected them where they were when the study was made, or the "
+            "path of one image."
         )
     return source
+
+
+def _root(run: FinishedRun) -> str:
+    return str(run.store.facts["source"]["root"])
