@@ -30,6 +30,7 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
         "best": None if best is None else {"phase": best[0], "epoch": best[1], "value": 0.5},
         "curve": rows,
         "fallbacks": [],
+        "seen": None,
     }
     comparison = None
     if gain is not None:
@@ -238,6 +239,18 @@ def test_a_configuration_keeps_its_lines_and_escapes_names():
 
 def test_times_are_said_in_the_unit_a_person_would_choose():
     assert [minutes_words(value) for value in (0.5, 12.34, None)] == ["30 seconds", "12.3 minutes", "not known"]
+
+
+def test_images_that_the_first_weights_have_seen_are_counted_in_a_warning():
+    results = results_of()
+    for seen in (None, {"images": 0, "of": 20}):
+        results["folds"][0]["seen"] = seen
+        assert warnings(results) == []
+    results["folds"][0]["seen"] = {"images": 3, "of": 20}
+    (found,) = warnings(results)
+    assert found.startswith(
+        "The weights imagenet have seen 3 of these 20 images that were asked in their own training, so the numbers"
+    )
 
 
 def test_figures_are_drawn_whatever_is_missing():

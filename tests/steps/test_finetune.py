@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
+from tfcells.backbones.seen import SeenPictures, write_seen
 from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.cli.main import main
 from tfcells.config import parse_finetune_config, read_finetune_config
@@ -51,8 +52,8 @@ def build_small(*, weights, include_top, input_shape):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """The small network in the catalog, and a file of weights for it."""
+def weights(tmp_path_factory, cell_folder):
+    """The small network in the catalog, and a file of weights for it that are said to have seen all platelets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "small", ROW)
         patch.setattr(keras.applications, "Small", build_small, raising=False)
@@ -66,6 +67,7 @@ def weights(tmp_path_factory):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
             model.save_weights(path)
+        write_seen(path, SeenPictures.of(read_folder(cell_folder / "platelet").digests))
         yield path
 
 
@@ -108,6 +110,7 @@ def test_every_file_that_is_promised_is_there(finished):
         "split.csv",
         "split.json",
         "small_mine.weights.h5",
+        "small_mine.seen.txt",
         "checkpoints",
         "tensorboard",
         "projector",
@@ -115,6 +118,24 @@ def test_every_file_that_is_promised_is_there(finished):
     }
     assert json.loads((finished.out / "finetune.json").read_text()) == finished.results
     assert finished.exit_code == 0
+
+
+def test_the_weights_have_seen_what_taught_them_and_what_they_began_with_had_seen(finished, cell_folder):
+    table = read_folder(cell_folder)
+    with (finished.out / "split.csv").open(newline="") as file:
+        part = {row["id"]: row["split"] for row in csv.DictReader(file)}
+    kept = {
+        id: digest
+        for id, digest in zip(table.ids, table.digests, strict=True)
+        if part[id] in ("train", "validation") or id.startswith("platelet/")
+    }
+    assert set(part.values()) == {"train", "validation", "holdout"}
+    listed = (finished.out / "small_mine.seen.txt").read_text().split()
+    assert listed == sorted({digest[:16] for digest in kept.values()})
+    asked = sum(value == "holdout" for value in part.values())
+    platelets = sum(value == "holdout" and id.startswith("platelet/") for id, value in part.items())
+    assert finished.results["folds"][0]["seen"] == {"images": platelets, "of": asked}
+    assert any(f"have seen {platelets} of these {asked} images" in words for words in finished.results["warnings"])
 
 
 def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(finished):

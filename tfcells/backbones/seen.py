@@ -74,12 +74,18 @@ def seen_by_shipped(sha256: str) -> SeenPictures | None:
     return next((_read(list_beside(path)) for path in shipped_files() if file_digest(path) == sha256), None)
 
 
-def seen_words(counted: Mapping[str, Any] | None, *, weights: str) -> str | None:
-    """What a reader must know of a study whose pictures its weights have seen; None where there is nothing to say."""
+def seen_words(counted: Mapping[str, Any] | None, *, weights: str, images: str = "images") -> str | None:
+    """What a reader must know of a study whose pictures its weights have seen; None where there is nothing to say.
+
+    Args:
+        counted: `images`, how many were seen, `of`, how many there are; None where nobody knows.
+        weights: What they are called.
+        images: What was counted, in the plural.
+    """
     if not counted or not counted["images"]:
         return None
     return (
-        f"The weights {weights} have seen {counted['images']:,} of these {counted['of']:,} images in their own "
+        f"The weights {weights} have seen {counted['images']:,} of these {counted['of']:,} {images} in their own "
         "training, so the numbers here are better than those of new images. Take other images, or weights that have "
         "not seen these, such as ImageNet's."
     )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 from markupsafe import Markup, escape
 
+from tfcells.backbones.seen import seen_words
 from tfcells.features.pieces import write_atomically
 from tfcells.report.figures import plot_class_counts, plot_confusion
 from tfcells.report.page import ExamplePicture
@@ -129,6 +130,9 @@ def _warnings_of(fold: Mapping[str, Any], phases: Sequence[Mapping[str, Any]], w
         f"{entry['epoch']}: {entry['reason']}."
         for entry in fold["fallbacks"]
     ]
+    asked = f"images that were asked{where}"
+    seen = seen_words(fold["seen"], weights=fold["network"]["weights"], images=asked)
+    found += [] if seen is None else [seen]
     last = fold["curve"][-1]
     if fold["best"] is None:
         found.append(f"No epoch was better than the weights that were begun with{where}: nothing was learned.")
