@@ -154,8 +154,7 @@ def check_out(out: Path) -> None:
 
 
 def _warn_of_seen(store: FeatureStore, config: StudyConfig) -> None:
-    weights = config.backbone.weights
-    words = seen_words(seen_json(store, weights=weights), weights=weights)
+    words = seen_words(seen_json(store), weights=config.backbone.weights)
     if words is not None:
         _log.warning("%s", words)
 

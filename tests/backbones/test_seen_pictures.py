@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tfcells.backbones.seen import (
     SeenPictures,
     list_beside,
-    read_seen,
+    seen_by_file,
     seen_by_shipped,
     seen_words,
     write_seen,
@@ -25,9 +25,9 @@ def weights_file(path):
 
 def test_a_list_that_was_written_is_read(tmp_path):
     found = weights_file(tmp_path / "net_mine.weights.h5")
-    path = write_seen(found.path, SeenPictures.of(DIGESTS[:30]))
-    assert path == tmp_path / "net_mine.seen.txt"
-    assert read_seen(found) == SeenPictures.of(DIGESTS[:30])
+    path = tmp_path / "net_mine.seen.txt"
+    write_seen(path, SeenPictures.of(DIGESTS[:30]))
+    assert seen_by_file(found) == SeenPictures.of(DIGESTS[:30])
     lines = path.read_text().splitlines()
     assert lines == sorted(digest[:16] for digest in DIGESTS[:30])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net_mine.seen.txt", "net_mine.weights.h5"]
@@ -45,8 +45,8 @@ def test_the_list_lies_beside_files_of_every_kind(tmp_path, name):
 
 
 def test_where_no_list_lies_nobody_knows(tmp_path):
-    assert read_seen(weights_file(tmp_path / "net_mine.weights.h5")) is None
-    assert read_seen(WeightsFile("none", None, None)) is None
+    assert seen_by_file(weights_file(tmp_path / "net_mine.weights.h5")) is None
+    assert seen_by_file(WeightsFile("none", None, None)) is None
     assert seen_by_shipped("0" * 64) is None
 
 
@@ -55,7 +55,7 @@ def test_a_line_that_is_no_digest_is_named(tmp_path, line):
     found = weights_file(tmp_path / "net_mine.weights.h5")
     list_beside(found.path).write_text(f"{DIGESTS[1][:16]}\n{line}\n", encoding="utf-8")
     with pytest.raises(DamageError, match=r"net_mine\.seen\.txt, line 2: .* came, expected 16 hexadecimal digits"):
-        read_seen(found)
+        seen_by_file(found)
 
 
 def test_a_file_without_lines_is_not_read_whole(tmp_path):
@@ -63,7 +63,7 @@ def test_a_file_without_lines_is_not_read_whole(tmp_path):
     with list_beside(found.path).open("wb") as file:
         file.truncate(1 << 36)  # 64 GiB, of which nothing is on the disk
     with pytest.raises(DamageError, match="line 1"):
-        read_seen(found)
+        seen_by_file(found)
 
 
 def test_all_weights_that_ship_say_what_they_have_seen():
@@ -77,7 +77,7 @@ def test_all_weights_that_ship_say_what_they_have_seen():
 def test_the_weights_cells_have_seen_pictures_of_three_laboratories_and_none_of_a_fourth(real_data):
     from tfcells.images.readers import read_images
 
-    seen = read_seen(find_weights("mobilenet_v2", "cells"))
+    seen = seen_by_file(find_weights("mobilenet_v2", "cells"))
     pbc, other = (read_images(real_data / name).digests for name in ("pbc", "zxaoyou_wbc1"))
     assert 0.9 * len(pbc) < seen.count(pbc) < len(pbc)  # a twentieth was kept aside to be asked
     assert seen.count(other) == 0

@@ -16,11 +16,13 @@ import pytest
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.backbones.cut import cut_backbone
 from tfcells.backbones.open import open_backbone
+from tfcells.backbones.seen import SeenPictures, list_beside, read_seen, write_seen
 from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.errors import DamageError, MissingWeightsError, RequestError, StaleStoreError, UnknownNameError
 from tfcells.features import forward, plan
 from tfcells.features.extract import Extraction, extract, plan_extraction, requested_recipe
 from tfcells.features.handcrafted import colour_statistics
+from tfcells.features.pieces import SEEN
 from tfcells.features.store import FeatureStore
 
 CAFFE = Preprocessing("bgr", (1.0,) * 3, (-103.939, -116.779, -123.68))
@@ -415,3 +417,26 @@ def test_a_request_that_makes_no_sense_is_refused_when_it_is_made(change, messag
 
 def test_no_tap_named_means_those_of_the_catalog():
     assert [tap.layer for tap in Extraction(backbone="vgg16").parsed_taps()] == list(BACKBONES["vgg16"].taps)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras 3.15 under NumPy 2
+def test_a_store_keeps_the_list_of_what_its_weights_have_seen(cells, tmp_path):
+    weights = tmp_path / "tiny_mine.weights.h5"
+    build_tiny(weights=None, include_top=False, input_shape=(32, 32, 3)).save_weights(weights)
+    request = tiny(weights=str(weights), taps=("late",))
+    store = extract(cells, request, into=tmp_path / "store")
+    digest = store.digest
+    assert not (store.path / SEEN).exists()
+    list_beside(weights).write_text("no digest\n")
+    with pytest.raises(DamageError, match=r"tiny_mine\.seen\.txt, line 1"):
+        extract(cells, request, into=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    seen = SeenPictures.of(cells.digests[:9])
+    write_seen(list_beside(weights), seen)
+    for into in ("store", "other"):
+        store = extract(cells, request, into=tmp_path / into)
+        assert read_seen(store.path / SEEN) == seen
+        assert store.digest == digest
+
+    grown = extract(cells, tiny(weights=str(weights), taps=("late", "early")), into=tmp_path / "store")
+    assert read_seen(grown.path / SEEN) == seen

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
-from tfcells.backbones.seen import SeenPictures, write_seen
+from tfcells.backbones.seen import SeenPictures, list_beside, write_seen
 from tfcells.backbones.weights import SEARCH_VARIABLE, file_digest
 from tfcells.cli.main import main
 from tfcells.config import parse_finetune_config, read_finetune_config
@@ -67,7 +67,7 @@ def weights(tmp_path_factory, cell_folder):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "__array__ implementation")  # Keras 3.15 under NumPy 2
             model.save_weights(path)
-        write_seen(path, SeenPictures.of(read_folder(cell_folder / "platelet").digests))
+        write_seen(list_beside(path), SeenPictures.of(read_folder(cell_folder / "platelet").digests))
         yield path
 
 

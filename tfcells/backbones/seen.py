@@ -48,30 +48,28 @@ def list_beside(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(ending) + ".seen.txt")
 
 
-def write_seen(weights: Path, seen: SeenPictures) -> Path:
-    """Write the list of the pictures that weights have seen, sorted, a line each, beside their file."""
-    path = list_beside(weights)
+def write_seen(path: Path, seen: SeenPictures) -> None:
+    """Write a list: the pictures sorted, a line each."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     unfinished.write_text("".join(f"{mark}\n" for mark in sorted(seen.marks)), encoding="ascii", newline="\n")
     unfinished.replace(path)
-    return path
 
 
-def read_seen(found: WeightsFile) -> SeenPictures | None:
+def seen_by_file(found: WeightsFile) -> SeenPictures | None:
     """Which pictures weights have seen; None where no list says so, as of ImageNet's.
 
     Args:
         found: From `find_weights`.
 
     Raises:
-        DamageError: If a line of the list is none.
+        DamageError: As `read_seen`.
     """
-    return None if found.path is None else _read(list_beside(found.path))
+    return None if found.path is None else read_seen(list_beside(found.path))
 
 
 def seen_by_shipped(sha256: str) -> SeenPictures | None:
     """The same of weights that ship with tfcells, by the digest of their file; None for all others."""
-    return next((_read(list_beside(path)) for path in shipped_files() if file_digest(path) == sha256), None)
+    return next((read_seen(list_beside(path)) for path in shipped_files() if file_digest(path) == sha256), None)
 
 
 def seen_words(counted: Mapping[str, Any] | None, *, weights: str, images: str = "images") -> str | None:
@@ -91,7 +89,12 @@ def seen_words(counted: Mapping[str, Any] | None, *, weights: str, images: str =
     )
 
 
-def _read(path: Path) -> SeenPictures | None:
+def read_seen(path: Path) -> SeenPictures | None:
+    """Read a list; None where there is none.
+
+    Raises:
+        DamageError: If a line is no digest.
+    """
     if not path.is_file():
         return None
     marks = set()

@@ -6,15 +6,18 @@ TensorFlow is loaded only if rows are missing, and only for a backbone (`tfcells
 import logging
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
+from tfcells.backbones.catalog import find_backbone
+from tfcells.backbones.seen import SeenPictures, seen_by_file, write_seen
+from tfcells.backbones.weights import find_weights
 from tfcells.errors import EmptyDataError, RequestError
 from tfcells.features.cluster import Cluster
 from tfcells.features.filling import Shards, disk_full_said, fill_store, shards_here
 from tfcells.features.growth import grow, plan_growth
-from tfcells.features.pieces import GROWING, SHARDS, is_store, something_begun
+from tfcells.features.pieces import GROWING, SEEN, SHARDS, is_store, something_begun
 from tfcells.features.plan import Plan
 from tfcells.features.recipe import Recipe, differences
 from tfcells.features.request import Extraction, feature_maker, requested_recipe
@@ -66,11 +69,39 @@ def extract(
         StaleStoreError: If `into` holds a store of another recipe, or of none of these images; nothing was written.
         RequestError: If the disk has no room for it, the budget is too small, or no engine fits; nothing was written.
         DamageError: If the golden check of the weights fails, workers die again and again, or the disk is full before
-            the end; what is written is kept, and the same call goes on. If the recipe of a store was altered.
+            the end; what is written is kept, and the same call goes on. If the recipe of a store was altered. If the
+            list of what the weights have seen cannot be read; nothing was written.
         MissingExtraError: If an engine or a cluster is asked for that is not installed.
     """
     into = Path(into)
     _require_possible(table, into)
+    seen = _seen_by(extraction)
+    store = _extracted(
+        table, extraction, into=into, progress=progress, announce=announce, budget=budget, cluster=cluster
+    )
+    if seen is not None and not (into / SEEN).exists():
+        with suppress(PermissionError):  # a store that may only be read is as good
+            write_seen(into / SEEN, seen)
+    return store
+
+
+def _seen_by(extraction: Extraction) -> SeenPictures | None:
+    """What the weights have seen: kept in the store, so that its readers need not know where the weights lay."""
+    if extraction.backbone is None:
+        return None
+    return seen_by_file(find_weights(find_backbone(extraction.backbone).name, extraction.weights))
+
+
+def _extracted(
+    table: ImageTable,
+    extraction: Extraction,
+    *,
+    into: Path,
+    progress: Progress,
+    announce: Callable[[Plan], None],
+    budget: int | None,
+    cluster: Cluster | None,
+) -> FeatureStore:
     wanted = requested_recipe(extraction, table)
     fill = partial(_fill, progress=progress, budget=budget, cluster=cluster)
     existing = FeatureStore.salvaged(into) if is_store(into) else None

@@ -28,6 +28,7 @@ CLASSES: Final = "classes.json"
 QUARANTINE: Final = "quarantine.csv"
 SHARDS: Final = "shards"
 RUN: Final = "run.json"
+SEEN: Final = "seen.txt"
 DESCRIBED: Final = (CLASSES, QUARANTINE, ROWS)
 MAKING: Final = ".making"
 GROWING: Final = ".growing"

@@ -8,6 +8,7 @@
       digests.json       SHA-256 of the four files above
       shards/00000/      one .npy per tap, record.json with digests, rows that failed and the recipe's digest
       run.json           times and host; not part of the store's digest
+      seen.txt           pictures that the weights have seen, where a list says so; not part of the store's digest
 
 Reading needs NumPy alone.
 """

@@ -54,8 +54,8 @@ def split_json(split: Split, store: FeatureStore) -> dict[str, Any]:
     }
 
 
-def backbone_json(store: FeatureStore, *, weights: str | None = None) -> dict[str, Any] | None:
-    """What it was looked at with, `weights` as they were asked for; None where all features are hand-made."""
+def backbone_json(store: FeatureStore) -> dict[str, Any] | None:
+    """What it was looked at with; None where all features are hand-made."""
     recipe = store.recipe
     if recipe["backbone"] is None:
         return None
@@ -63,7 +63,7 @@ def backbone_json(store: FeatureStore, *, weights: str | None = None) -> dict[st
         "name": recipe["backbone"]["name"],
         "weights": recipe["weights"]["name"],
         "sha256": recipe["weights"]["sha256"],
-        "seen": seen_json(store, weights=weights),
+        "seen": seen_json(store),
         "size": recipe["backbone"]["size"],
         "kernel": recipe["backbone"]["kernel"],
         "preprocessing": recipe["backbone"]["preprocessing"],
@@ -85,9 +85,7 @@ def holdout_json(answers: OutOfFold, rows: SweepRows, sweep: Sweep) -> dict[str,
     }
 
 
-def probe_json(
-    store: FeatureStore, split: Split, sweep: Sweep, *, seed: int, weights: str | None = None
-) -> dict[str, Any]:
+def probe_json(store: FeatureStore, split: Split, sweep: Sweep, *, seed: int) -> dict[str, Any]:
     """What a sweep over a store found, with what it was measured on."""
     return {
         "format": FORMAT,
@@ -95,7 +93,7 @@ def probe_json(
         "seed": seed,
         "data": data_json(store, split),
         "split": split_json(split, store),
-        "backbone": backbone_json(store, weights=weights),
+        "backbone": backbone_json(store),
         "handcrafted": store.recipe["handcrafted"],
         **sweep_json(sweep),
         "store": {"digest": store.digest, "engine": store.recipe["engine"], "versions": store.recipe["versions"]},
@@ -107,7 +105,7 @@ def study_json(
 ) -> dict[str, Any]:
     """What a study found; the study adds `maps` and `export` when they are made."""
     return {
-        **probe_json(store, split, sweep, seed=config.seed, weights=config.backbone.weights),
+        **probe_json(store, split, sweep, seed=config.seed),
         "study": config.name,
         "holdout": holdout,
         "config": config.as_json(),

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfcells.arrays import Probabilities
 from tfcells.backbones.catalog import BACKBONES
-from tfcells.backbones.seen import SeenPictures, write_seen
+from tfcells.backbones.seen import SeenPictures, list_beside, write_seen
 from tfcells.backbones.weights import file_digest
 from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
@@ -105,7 +105,9 @@ def teach(
         parity = _parity(trainee, examples, taught, fold, seed=config.seed)
     weights = trainee.write_weights(folder, name=config.name)
     before = _seen_before(config, network)
-    write_seen(weights, SeenPictures.of(taught.digests_of(fold.learning)) | (before or SeenPictures.of(())))
+    write_seen(
+        list_beside(weights), SeenPictures.of(taught.digests_of(fold.learning)) | (before or SeenPictures.of(()))
+    )
     _draw_curve(trained, config, fold, folder)
     _project(taught, fold, embeddings, watched, folder)
     facts = {
