@@ -40,6 +40,8 @@ def results_of(*, gain=None, best=(1, 2), validation=8, **changes):
                 "probe": "logistic",
                 "accuracy": number(0.8, 0.7, 0.9),
                 "chosen": [{"tap": "late", "chosen_on": 4}],
+                "store": {"weights": {"name": "cells"}},
+                "seen": None,
             },
             "minutes": {"fine_tuned": 12.0},
         }
@@ -270,3 +272,19 @@ def test_figures_are_drawn_whatever_is_missing():
     labels = figures[1].axes[0].get_legend_handles_labels()[1]
     assert "weights kept" in labels and "weights kept" not in figures[0].axes[0].get_legend_handles_labels()[1]
     assert [text.get_text() for text in figures[2].axes[0].texts] == ["cannot be told"]
+    assert [len(area.get_legend_handles_labels()[1]) for area in figures[3].axes] == [2, 1]
+
+
+def test_frozen_features_that_have_seen_what_the_network_has_not_are_no_fair_rival():
+    results = results_of(gain=(-0.05, -0.09, -0.01))
+    frozen = results["comparison"]["frozen"]
+    for seen, ours in ((None, None), ({"images": 0, "of": 20}, None), ({"images": 3, "of": 20},) * 2):
+        frozen["seen"], results["folds"][0]["seen"] = seen, ours
+        assert any("made the network worse" in warning for warning in warnings(results))
+        assert not any("The frozen features are of the weights" in warning for warning in warnings(results))
+    for ours, words in ((None, "none"), ({"images": 1, "of": 20}, "1")):
+        frozen["seen"], results["folds"][0]["seen"] = {"images": 3, "of": 20}, ours
+        (warned,) = [warning for warning in warnings(results) if "The frozen features are" in warning]
+        assert "of the weights cells, which have seen 3 of these 20 images that were asked" in warned
+        assert f"began with weights that have seen {words}: " in warned and "the gain over them is too small" in warned
+        assert not any("made the network worse" in warning for warning in warnings(results))

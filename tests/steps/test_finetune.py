@@ -136,6 +136,7 @@ def test_the_weights_have_seen_what_taught_them_and_what_they_began_with_had_see
     platelets = sum(value == "holdout" and id.startswith("platelet/") for id, value in part.items())
     assert finished.results["folds"][0]["seen"] == {"images": platelets, "of": asked}
     assert any(f"have seen {platelets} of these {asked} images" in words for words in finished.results["warnings"])
+    assert finished.results["comparison"]["frozen"]["seen"] == {"images": platelets, "of": asked}
 
 
 def test_the_numbers_are_those_of_the_predictions_on_rows_that_taught_nothing(finished):

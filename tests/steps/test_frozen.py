@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from made_tables import made_store, made_table
 
+from tfcells.backbones.seen import SeenPictures, write_seen
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError
-from tfcells.features.pieces import CLASSES, DIGESTS, ROWS
+from tfcells.features.pieces import CLASSES, DIGESTS, ROWS, SEEN
 from tfcells.features.recipe import canonical_json, sealed, unsealed
 from tfcells.features.rows import rows_csv
 from tfcells.features.store import FeatureStore
@@ -201,3 +202,15 @@ def test_the_tap_is_chosen_by_answers_that_were_told_the_family_too(store, monke
     compare_frozen(store, taught, tuned, rows, minutes=1.0, families=True)
     for predicted, labels in scored:
         assert ((predicted == 2) == (labels == 2)).all()
+
+
+def test_asked_rows_that_the_weights_of_the_store_have_seen_are_counted(tmp_path):
+    store = made_store(tmp_path / "store", images=180, labels=LABELS, groups=GROUPS)
+    taught = taught_rows(folds=1)
+    tuned, rows = answers_right(taught, 1.0)
+    assert compare_frozen(store, taught, tuned, rows, minutes=1.0)["frozen"]["seen"] is None
+    (fold,) = taught.folds
+    known = [*taught.digests_of(fold.asked[:5]), *taught.digests_of(fold.training[:9])]
+    write_seen(store.path / SEEN, SeenPictures.of(known))
+    found = compare_frozen(store, taught, tuned, rows, minutes=1.0)["frozen"]["seen"]
+    assert found == {"images": 5, "of": len(taught.asked)}

@@ -20,6 +20,7 @@ from tfcells.report.training_words import (
     frozen_choice_words,
     lone_class_words,
     parity_words,
+    unfair_frozen_words,
 )
 from tfcells.report.words import percent, points
 
@@ -118,10 +119,18 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
     for fold in folds:
         found += _warnings_of(fold, results["config"]["phases"], "" if len(folds) == 1 else f" in fold {fold['fold']}")
     if results["comparison"] is not None:
-        gain = results["comparison"]["gain"]["accuracy"]["difference"]
-        if gain["high"] < 0:
-            found.append("The frozen features are distinguishably better: this fine-tuning made the network worse.")
+        found += _warnings_of_comparison(results)
     return found
+
+
+def _warnings_of_comparison(results: Mapping[str, Any]) -> list[str]:
+    """What speaks against the gain: frozen features that did better, or that knew the answers."""
+    unfair = unfair_frozen_words(results)
+    if unfair is not None:
+        return [unfair]  # by features that were taught the asked images nothing is shown to be worse
+    if results["comparison"]["gain"]["accuracy"]["difference"]["high"] < 0:
+        return ["The frozen features are distinguishably better: this fine-tuning made the network worse."]
+    return []
 
 
 def _warnings_of(fold: Mapping[str, Any], phases: Sequence[Mapping[str, Any]], where: str) -> list[str]:

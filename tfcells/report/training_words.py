@@ -27,6 +27,22 @@ def lone_class_words(results: Mapping[str, Any]) -> str | None:
     )
 
 
+def unfair_frozen_words(results: Mapping[str, Any]) -> str | None:
+    """That the frozen features had seen more of the asked images than the weights that were fine-tuned; None where
+    that is not known of them."""
+    frozen = results["comparison"]["frozen"]
+    seen = 0 if frozen["seen"] is None else frozen["seen"]["images"]
+    ours = sum(fold["seen"]["images"] for fold in results["folds"] if fold["seen"] is not None)
+    if seen <= ours:
+        return None
+    return (
+        f"The frozen features are of the weights {frozen['store']['weights']['name']}, which have seen {seen:,} of "
+        f"these {frozen['seen']['of']:,} images that were asked in their own training, and the network that was "
+        f"fine-tuned began with weights that have seen {ours or 'none'}: what the frozen features reach is better than "
+        "on new images, and the gain over them is too small. Compare with features of weights that have not seen these."
+    )
+
+
 def parity_words(parity: Mapping[str, Any]) -> str:
     """How the answers in a mixed precision differ from those of the same weights in float32."""
     return (

@@ -19,6 +19,7 @@ from tfcells.probes.crossval import OutOfFold, SweepRows, out_of_fold
 from tfcells.probes.summary import paired_json, scores_json
 from tfcells.progress import Progress, silent
 from tfcells.stats.paired import paired_balanced_difference, paired_difference
+from tfcells.steps.seen import seen_by_store, seen_count
 from tfcells.steps.taught import Rows, Taught, TaughtFold
 
 PROBE: Final = "logistic"
@@ -67,7 +68,8 @@ def compare_frozen(
         progress: Told how far it is.
 
     Returns:
-        `frozen` (scores, the tap and penalty of each fold, whether it was told families), `gain` (`accuracy` and
+        `frozen` (scores, the tap and penalty of each fold, whether it was told families, and as `seen` how many of the
+        asked rows the weights of the store have seen), `gain` (`accuracy` and
         `balanced_accuracy`, fine-tuned minus frozen, each with interval, p-value and test), `minutes` of both.
 
     Raises:
@@ -94,6 +96,7 @@ def compare_frozen(
             "store": {"digest": store.digest, "backbone": store.recipe["backbone"], "weights": store.recipe["weights"]},
             "chosen": chosen,
             "told_family": families,
+            "seen": seen_count(seen_by_store(store), taught.digests_of(taught.asked)),
             **scores_json(score(frozen, rows)),
         },
         "gain": {name: {**paired_json(test), "undecided": test.undecided} for name, test in tests.items()},

@@ -22,8 +22,19 @@ def seen_json(store: FeatureStore) -> dict[str, Any] | None:
     Raises:
         DamageError: If the list in the store cannot be read.
     """
-    seen = read_seen(store.path / SEEN) or seen_by_shipped(store.recipe["weights"]["sha256"])
-    return seen_count(seen, store.rows.digests)
+    return seen_count(seen_by_store(store), store.rows.digests)
+
+
+def seen_by_store(store: FeatureStore) -> SeenPictures | None:
+    """What the weights behind a store's features have seen; None where no list says so, or there was no network.
+
+    Raises:
+        DamageError: If the list in the store cannot be read.
+    """
+    if store.recipe["backbone"] is None:
+        return None
+    kept = read_seen(store.path / SEEN)
+    return seen_by_shipped(store.recipe["weights"]["sha256"]) if kept is None else kept
 
 
 def seen_by(backbone: str, weights: str | Path, *, sha256: str) -> SeenPictures | None:
