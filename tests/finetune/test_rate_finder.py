@@ -29,7 +29,26 @@ def test_rates_grow_by_one_factor_and_the_network_is_left_as_it_was(precision):
     assert same(values(network.model.variables), before)
     assert len(found.rates) == len(found.losses) == 12
     np.testing.assert_allclose(found.rates, np.geomspace(1e-7, 1e-2, 12), rtol=1e-3)
-    assert found.suggested == pytest.approx(found.rates[int(np.argmin(found.losses))] / 10)
+
+
+def test_a_tenth_of_the_rate_at_which_the_loss_fell_lowest_is_suggested():
+    network = tiny_network(dropout=0.0)
+    asked = phase("all", body_rate=1e-3, head_rate=1e-3)
+    found = find_rate(network, batches(60), steps=60, loss=LOSS, phase=asked, batch_norm="trained", lowest=1e-6)
+    lowest = int(np.argmin(found.losses))
+    assert lowest > 12 and found.losses[lowest] < 0.9 * np.mean(found.losses[:12])
+    assert found.suggested == pytest.approx(found.rates[lowest] / 10)
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 60}])
+def test_where_no_rate_lowers_the_loss_none_is_suggested(settings):
+    network = tiny_network(dropout=0.0)
+    highest = 1.0 if settings else 1e-6
+    easy_first = sorted(batches(60), key=lambda batch: float(LOSS(batch[1], network.model(batch[0]))))
+    asked = phase("head", **settings)
+    found = find_rate(network, easy_first, steps=60, loss=LOSS, phase=asked, highest=highest)
+    assert int(np.argmin(found.losses)) < 12  # at rates that had lowered nothing
+    assert found.suggested is None
 
 
 def test_the_first_loss_is_that_of_the_network_as_it_came():

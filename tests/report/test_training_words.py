@@ -265,7 +265,7 @@ def test_figures_are_drawn_whatever_is_missing():
         plot_training(curve, best=None, looked_at="held-out", title="a $study$"),
         plot_training(curve, best={"phase": 2, "epoch": 1}, looked_at="validation"),
         plot_drift({0: {"early": 0.9, "late": None}, 1: {"early": 0.8, "late": None}}),
-        plot_rates([tested | {"suggested": {"fastest": 1e-4}}]),
+        plot_rates([tested | {"suggested": {"fastest": 1e-4}}, tested | {"suggested": None}]),
     ]
     for figure in figures:
         figure.savefig(io.BytesIO(), format="svg")

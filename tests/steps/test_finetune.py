@@ -459,9 +459,10 @@ def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_f
 def test_rates_are_found_from_the_command_line_and_nothing_is_trained(
     cell_folder, weights, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=12))
+    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=90))
     config = tmp_path / "small.yaml"
-    config.write_text(json.dumps(config_of(cell_folder, weights).as_json()))
+    # Large batches, whose losses differ less than what the rates change.
+    config.write_text(json.dumps(config_of(cell_folder, weights, training={"batch_size": 24}).as_json()))
     told = []
     for name in ("one", "two"):
         out = tmp_path / name
@@ -477,13 +478,26 @@ def test_rates_are_found_from_the_command_line_and_nothing_is_trained(
     kept = both["suggested"]["settings"]
     assert kept["head_rate"] / kept["body_rate"] == pytest.approx(10)
     assert kept["head_rate"] == pytest.approx(both["suggested"]["fastest"])
-    assert len(both["rates"]) == len(both["losses"]) <= 12 and json.loads(told[0])["batches"] == 12
+    assert len(both["rates"]) == len(both["losses"]) <= 90 and json.loads(told[0])["batches"] == 90
     # What is printed can be given back.
     (line,) = [line for line in said.splitlines() if line.startswith("phase 2")]
     words = line.split(": ", 1)[1].split()
     overrides = dict(zip([word.removeprefix("--") for word in words[::2]], words[1::2], strict=True))
     changed = read_finetune_config(config, overrides)
     assert changed.phases[1].head_rate == pytest.approx(kept["head_rate"], rel=0.05)
+
+
+def test_where_no_rate_lowers_the_loss_the_command_line_says_so(cell_folder, weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=20))
+    phases = [{"epochs": 1, "train": "head", "accumulate": 30}]
+    config = tmp_path / "small.yaml"
+    config.write_text(json.dumps(config_of(cell_folder, weights).as_json() | {"phases": phases}))
+    assert main(["finetune", str(config), "--find-rate", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert (
+        "phase 1 (head): no rate lowered the loss within 20 batches, so none is suggested; averaged gradients made 0 "
+        "steps of them: test accumulate 1\n"
+    ) in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "rate_finder.json").read_text())["phases"][0]["suggested"] is None
 
 
 def test_rates_are_not_tested_beside_something_else(finished, cell_folder, weights, tmp_path, capsys):

@@ -100,11 +100,19 @@ def _find_rate(config: "FinetuneConfig", options: Options) -> int:
         print_json(facts)
         return 0
     for phase in facts["phases"]:
-        found = phase["suggested"]["settings"]
-        words = " ".join(f"--phases.{phase['phase']}.{name} {rate:.1e}" for name, rate in found.items())
-        print(visible(f"phase {phase['phase']} ({phase['train']}): {words}"))
+        print(visible(f"phase {phase['phase']} ({phase['train']}): {_rate_words(phase, facts['batches'])}"))
     print(visible(f"loss by rate: {out / PICTURE}; {out / FACTS}"))
     return 0
+
+
+def _rate_words(phase: Mapping[str, Any], batches: int) -> str:
+    """The options that set the rates a test suggests, or that it suggests none."""
+    if phase["suggested"] is not None:
+        found = phase["suggested"]["settings"].items()
+        return " ".join(f"--phases.{phase['phase']}.{name} {rate:.1e}" for name, rate in found)
+    words = f"no rate lowered the loss within {batches} batches, so none is suggested"
+    steps = batches // phase["accumulate"]
+    return words if steps == batches else f"{words}; averaged gradients made {steps} steps of them: test accumulate 1"
 
 
 def audit(options: Options, _: Overrides) -> int:

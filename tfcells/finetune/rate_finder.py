@@ -20,6 +20,8 @@ _MEMORY: Final = 0.9  # of the exponential mean of losses
 _DIVERGED: Final = 4.0  # times the lowest smoothed loss
 _MARGIN: Final = 0.1
 _FEWEST: Final = 10
+_STILL: Final = 0.2  # share of the batches at whose rates next to nothing is learned
+_CERTAIN: Final = 2.0  # standard errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +31,14 @@ class RateTest:
     Attributes:
         rates: Learning rates that were tried, of the fastest layers of the phase.
         losses: Loss of the batch at each, before its update; smoothed, see `find_rate`.
-        suggested: A tenth of the rate at which the loss was lowest.
+        suggested: A tenth of the rate at which the loss was lowest; None where it never fell, so that where it was
+            lowest is chance.
         asked: What the phase sets for the same layers.
     """
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    suggested: float
+    suggested: float | None
     asked: float
 
 
@@ -53,7 +56,9 @@ def find_rate(
     """Train on one batch after another, at rates from `lowest` to `highest` (Smith 2017, arXiv:1506.01186).
 
     Losses are smoothed by an exponential mean without its bias to zero; the test ends early where they are four times
-    the lowest, or no number. The network is left as it was, its `trainable` flags as the phase sets them.
+    the lowest, or no number. Whether any rate lowered the loss goes by the batches of the first fifth, at whose rates
+    next to nothing is learned: the lowest loss must lie two standard errors below their mean. The network is left as
+    it was, its `trainable` flags as the phase sets them.
 
     Args:
         network: To be trained.
@@ -76,23 +81,44 @@ def find_rate(
     growth = keras.optimizers.schedules.ExponentialDecay(lowest, steps - 1, highest / lowest)
     optimiser = assemble_optimiser(phase, learners, growth, precision=network.precision)
     try:
-        losses = _losses(network, itertools.islice(batches, steps), loss=loss, optimiser=optimiser)
+        each = _losses(network, itertools.islice(batches, steps), loss=loss, optimiser=optimiser)
     finally:
         for variable, value in zip(network.model.variables, kept, strict=True):
             variable.assign(value)
-    if not losses:
+    if not each:
         raise RequestError("The loss of the first batch is no number. Expected a finite loss to start from.")
-    rates = tuple(float(growth(step)) for step in range(len(losses)))
+    rates, losses = tuple(float(growth(step)) for step in range(len(each))), _smoothed(each)
+    lowest_at = _lowest(each, losses)
     return RateTest(
         rates=rates,
         losses=tuple(losses),
-        suggested=_MARGIN * rates[int(np.argmin(losses))],
+        suggested=None if lowest_at is None else _MARGIN * rates[lowest_at],
         asked=max(learner.rate for learner in learners),
     )
 
 
+def _lowest(each: list[float], losses: list[float]) -> int | None:
+    """The batch at which the smoothed loss was lowest, if it is lower than at rates that teach next to nothing."""
+    still = max(3, round(_STILL * len(each)))
+    if len(each) <= still:
+        return None
+    place = still + int(np.argmin(losses[still:]))
+    spread = float(np.std(each[:still], ddof=1))
+    error = spread * math.sqrt(1 / still + (1 - _MEMORY) / (1 + _MEMORY))
+    return place if losses[place] < float(np.mean(each[:still])) - _CERTAIN * error else None
+
+
+def _smoothed(each: list[float]) -> list[float]:
+    """Exponential means of losses without their bias to zero."""
+    smoothed, mean = [], 0.0
+    for number, value in enumerate(each, start=1):
+        mean = _MEMORY * mean + (1 - _MEMORY) * value
+        smoothed.append(mean / (1 - _MEMORY**number))
+    return smoothed
+
+
 def _losses(network: Network, batches: Iterable[tuple[Any, Any, Any]], *, loss: Any, optimiser: Any) -> list[float]:
-    """Smoothed losses, up to where they diverge."""
+    """The loss of each batch, up to where they diverge."""
     variables = network.model.trainable_variables
     optimiser.build(variables)
 
@@ -104,12 +130,10 @@ def _losses(network: Network, batches: Iterable[tuple[Any, Any, Any]], *, loss: 
         optimiser.apply(tape.gradient(scaled, variables), variables)
         return value
 
-    losses: list[float] = []
-    mean = 0.0
-    for number, batch in enumerate(batches, start=1):
-        mean = _MEMORY * mean + (1 - _MEMORY) * float(step(*batch))
-        smoothed = mean / (1 - _MEMORY**number)
-        if not math.isfinite(smoothed) or smoothed > _DIVERGED * min([smoothed, *losses]):
-            break
-        losses.append(smoothed)
-    return losses
+    each: list[float] = []
+    for batch in batches:
+        each.append(float(step(*batch)))
+        smoothed = _smoothed(each)
+        if not math.isfinite(smoothed[-1]) or smoothed[-1] > _DIVERGED * min(smoothed):
+            return each[:-1]
+    return each

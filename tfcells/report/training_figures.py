@@ -95,11 +95,13 @@ def plot_rates(phases: Sequence[Mapping[str, Any]]) -> Figure:
     areas = figure.subplots(1, len(phases), squeeze=False)[0]
     for area, phase in zip(areas, phases, strict=True):
         area.plot(phase["rates"], phase["losses"], color=_BLUE, linewidth=1.4)
-        for rate, label, colour, style in (
-            (phase["asked"]["fastest"], "in the config", _GREY, ":"),
-            (phase["suggested"]["fastest"], "suggested", _RED, "--"),
+        for found, label, colour, style in (
+            (phase["asked"], "in the config", _GREY, ":"),
+            (phase["suggested"], "suggested", _RED, "--"),
         ):
-            area.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=f"{label}: {rate:.1e}")
+            if found is not None:
+                rate = found["fastest"]
+                area.axvline(rate, color=colour, linestyle=style, linewidth=1.2, label=f"{label}: {rate:.1e}")
         area.set(xscale="log", xlabel="learning rate of the fastest layers", ylabel="loss, smoothed")
         area.set_title(f"phase {phase['phase']}: {drawn(phase['train'])}")
         _quiet(area)

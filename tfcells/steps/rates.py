@@ -51,7 +51,8 @@ def find_rates(
 
     Returns:
         What `rate_finder.json` holds: for each phase the rates tried and the smoothed losses, and of `asked` and
-        `suggested` the rate of the fastest layers and the settings that lead to it, their ratios kept.
+        `suggested` the rate of the fastest layers and the settings that lead to it, their ratios kept; `suggested` is
+        None where no rate lowered the loss.
 
     Raises:
         RequestError: If it cannot be done as asked, or `out` holds something else.
@@ -123,10 +124,13 @@ def _phase_json(number: int, phase: PhaseSettings, test: RateTest, network: Netw
     return {
         "phase": number,
         "train": phase.train,
+        "accumulate": phase.accumulate,
         "rates": list(test.rates),
         "losses": list(test.losses),
         "asked": _settings_json(phase, test.asked, 1.0, network),
-        "suggested": _settings_json(phase, test.suggested, test.suggested / test.asked, network),
+        "suggested": None
+        if test.suggested is None
+        else _settings_json(phase, test.suggested, test.suggested / test.asked, network),
     }
 
 
