@@ -10,7 +10,7 @@ from tiny_networks import BLOCKS, drawn_batch, install_tiny, same, tiny_network,
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.finetune.blocks import layers_from, list_blocks
 from tfcells.finetune.optimisers import build_optimiser
-from tfcells.finetune.phases import layer_rates, learning_layers, start_phase
+from tfcells.finetune.phases import check_phase, layer_rates, learning_layers, start_phase
 from tfcells.finetune.settings import PhaseSettings
 
 
@@ -148,3 +148,17 @@ def test_dropout_in_the_head_still_drops_in_training():
     answers = [network.model(pixels, training=True).numpy() for _ in range(2)]
     assert not np.array_equal(*answers)
     assert isinstance(network.model.get_layer("head_dropout"), keras.layers.Dropout)
+
+
+def test_a_phase_that_ends_before_its_first_step_is_refused():
+    network = tiny_network()
+    check_phase(network, phase(epochs=2, accumulate=8), batches=4)
+    with pytest.raises(RequestError) as refused:
+        check_phase(network, phase(epochs=2, accumulate=9), batches=4)
+    assert str(refused.value) == (
+        "Nothing would learn: accumulate is 9, and 2 epochs of 4 batches end before so many gradients are averaged for "
+        "the first step. Expected accumulate from 1 to 8, or more epochs."
+    )
+    before = values(network.model.weights)
+    train(network, phase(epochs=2, accumulate=9), steps=8)  # it is for a reason
+    assert same(values(network.model.weights), before)

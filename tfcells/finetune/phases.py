@@ -59,8 +59,13 @@ def start_phase(network: Network, phase: PhaseSettings, *, batch_norm: str = "fr
     return learners
 
 
-def check_phase(network: Network, phase: PhaseSettings) -> None:
+def check_phase(network: Network, phase: PhaseSettings, *, batches: int) -> None:
     """Refuse a phase that cannot be, before others are trained.
+
+    Args:
+        network: To be trained.
+        phase: What is asked for.
+        batches: Of an epoch.
 
     Raises:
         UnknownNameError: If a layer is unknown.
@@ -68,6 +73,12 @@ def check_phase(network: Network, phase: PhaseSettings) -> None:
     """
     if not layer_rates(network, phase):
         raise _nothing_learns(phase)
+    if phase.accumulate > phase.epochs * batches:
+        raise RequestError(
+            f"Nothing would learn: accumulate is {phase.accumulate}, and {phase.epochs} epoch"
+            f"{'' if phase.epochs == 1 else 's'} of {batches:,} batches end before so many gradients are averaged for "
+            f"the first step. Expected accumulate from 1 to {phase.epochs * batches:,}, or more epochs."
+        )
 
 
 def _nothing_learns(phase: PhaseSettings) -> RequestError:

@@ -162,7 +162,7 @@ def _prepared(
     first = build(precision)
     network = first.network
     for phase in settings.phases:
-        check_phase(network, phase)
+        check_phase(network, phase, batches=batches)
     held.append(examples_of(config, taught, fold, network))
     ready = [first]  # building a backbone takes seconds: what was built to be looked at is what is trained
 
