@@ -11,6 +11,7 @@ from made_tables import made_store, made_table
 from tfcells.backbones.seen import SeenPictures, write_seen
 from tfcells.config import TaughtImagesConfig
 from tfcells.errors import RequestError
+from tfcells.features.extract import Extraction, extract
 from tfcells.features.pieces import CLASSES, DIGESTS, ROWS, SEEN
 from tfcells.features.recipe import canonical_json, sealed, unsealed
 from tfcells.features.rows import rows_csv
@@ -145,6 +146,16 @@ def test_a_store_is_found_by_itself_and_within_a_study(store, tmp_path):
     assert frozen_features(tmp_path / "study").digest == store.digest
     with pytest.raises(RequestError, match="is no feature store"):
         frozen_features(tmp_path)
+
+
+def test_a_store_of_hand_made_features_alone_is_refused_before_anything_is_taught(cells, tmp_path):
+    path = extract(cells, Extraction(handcrafted=("lbp",)), into=tmp_path / "store").path
+    with pytest.raises(RequestError) as refused:
+        frozen_features(path)
+    assert str(refused.value) == (
+        f"{path} holds colour, lbp, and no features of a backbone to compare with. Expected a store that was extracted "
+        "with --backbone, or a study."
+    )
 
 
 FAMILIES = ("lab/a", "lab/b", "other/c")

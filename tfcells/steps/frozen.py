@@ -31,12 +31,17 @@ def frozen_features(path: Path) -> FeatureStore:
     """Open a store, or the one of a study.
 
     Raises:
-        RequestError: If there is none, or it lacks rows of its own plan.
+        RequestError: If there is none, it lacks rows of its own plan, or holds features of no backbone.
     """
     store = FeatureStore(path / "features" if (path / "features").is_dir() else path)
     if not store.complete:
         raise RequestError(
             f"{store.path} holds {store.rows_done:,} of {store.recipe['images']['count']:,} rows. Finish it first."
+        )
+    if not store.layers:  # or hours of training would come before the comparison that cannot be
+        raise RequestError(
+            f"{store.path} holds {', '.join(store.recipe['handcrafted'])}, and no features of a backbone to compare "
+            "with. Expected a store that was extracted with --backbone, or a study."
         )
     return store
 
