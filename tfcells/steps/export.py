@@ -76,7 +76,11 @@ def card_facts(results: Mapping[str, Any], chosen: Mapping[str, Any], inputs: st
         "study": results["study"],
         **chosen,
         "backbone": results["backbone"]["name"],
-        "weights": {"name": results["backbone"]["weights"], "sha256": results["backbone"]["sha256"]},
+        "weights": {
+            "name": results["backbone"]["weights"],
+            "sha256": results["backbone"]["sha256"],
+            "seen": results["backbone"].get("seen"),  # of the study's images; results of before do not say
+        },
         "cross_validated": {name: results["best"][name] for name in ("accuracy", "balanced_accuracy", "macro_f1")},
         "selected_by": results["best"]["selected_by"],
         "fitted_on": results["split"]["train"],
