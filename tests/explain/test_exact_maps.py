@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.explain.attribution import spread
 from tfcells.explain.exact import REFERENCES, exact_maps
-from tfcells.explain.explained import explain_probe, with_probe
+from tfcells.explain.explained import explain_probe, probability_of, with_probe
 from tfcells.explain.fold import fold_probe
 from tfcells.probes.catalog import fit_probe
 from tfcells.probes.temperature import TemperatureScaled
@@ -169,3 +169,21 @@ def test_an_unknown_reference_is_named(probed, pictures):
     explained, *_ = probed("late")
     with pytest.raises(UnknownNameError, match=r"Unknown reference of an exact map 'men'. Did you mean 'mean'"):
         exact_maps(explained, pictures, np.eye(3)[[0] * len(pictures)], reference="men")
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("ridge", 2), ("ridge", 4), ("logistic", 4), ("linear_svm", 2)])
+@pytest.mark.parametrize("tap", ["late", "late:max"])
+def test_the_probability_of_what_is_explained_is_the_one_that_the_probe_gives(kind, classes, tap, probed):
+    explained, probe, vectors = probed(tap, kind=kind, classes=classes)
+    logits = fold_probe(probe).logits(vectors)
+    told = probe.predict_proba(vectors.astype(np.float64))
+    for row, name in enumerate(explained.class_names):
+        mine = probability_of(logits, explained.contrast(name), sigmoids=explained.sigmoids)
+        np.testing.assert_allclose(mine, told[:, row], atol=1e-9)
+    difference = probability_of(logits, explained.contrast("class 1", "class 0"), sigmoids=explained.sigmoids)
+    np.testing.assert_allclose(difference, told[:, 1] / (told[:, 0] + told[:, 1]), atol=1e-9)
+
+
+def test_shares_of_sigmoids_that_are_next_to_nothing_are_still_shares():
+    told = probability_of(np.array([[-2000.0, -1999.0, -2001.0]]), np.array([0.0, 1.0, 0.0]), sigmoids=True)
+    np.testing.assert_allclose(told, np.exp(1) / (np.exp(0) + np.exp(1) + np.exp(-1)), atol=1e-12)

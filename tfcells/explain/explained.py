@@ -53,6 +53,8 @@ class Explained:
         layer: Name or path of the map that Grad-CAM looks at; the last map of the graph by default.
         linear: How features are read, for exact maps; None where they cannot be had.
         why_not_exact: The reason, where `linear` is None.
+        sigmoids: Whether probabilities are the sigmoids of the logits divided by their sum, as of `FoldedProbe`; else
+            their softmax.
         graphs: What was traced so far, by name; copies with other numbers in the same network share it.
     """
 
@@ -62,6 +64,7 @@ class Explained:
     layer: str | None = None
     linear: LinearReading | None = None
     why_not_exact: str = ""
+    sigmoids: bool = False
     graphs: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def traced(self, name: str, steps: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,13 +111,18 @@ class Explained:
         return found
 
 
-def probability_of(logits: np.ndarray, contrast: np.ndarray) -> Float64[np.ndarray, " rows"]:
-    """How probable what is explained is, for curves of deletion and insertion.
+def probability_of(
+    logits: np.ndarray, contrast: np.ndarray, *, sigmoids: bool = False
+) -> Float64[np.ndarray, " rows"]:
+    """How probable what is explained is, as the classifier says it, for curves of deletion and insertion.
 
     Args:
         logits: (rows, classes).
-        contrast: (classes,): of a class, its softmax over all classes; of a difference, over the two.
+        contrast: (classes,): of a class, its probability among all classes; of a difference, among the two.
+        sigmoids: See `Explained`.
     """
+    if sigmoids:
+        logits = -np.logaddexp(0, -logits)  # shares of sigmoids are the softmax of their logarithms
     if (contrast < 0).any():
         return np.asarray(1 / (1 + np.exp(-np.clip(logits @ contrast, -500, 500))))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -169,6 +177,7 @@ def explain_probe(
         layer=taps[-1].layer,
         linear=linear,
         why_not_exact=refused,
+        sigmoids=folded is not None and folded.sigmoids,
     )
 
 
@@ -191,7 +200,7 @@ def with_probe(explained: Explained, probe: Any) -> Explained:
             "Expected the same features and the same classes."
         )
     explained.model.get_layer("probe").set_weights([folded.weights.T, folded.bias])
-    return replace(explained, linear=replace(linear, folded=folded))
+    return replace(explained, linear=replace(linear, folded=folded), sigmoids=folded.sigmoids)
 
 
 def explain_network(

@@ -176,6 +176,7 @@ def _areas(
         rank[order] = (np.arange(blocks * blocks) + 1) / (blocks * blocks)
         changed = rank[number][None] <= shares[:, None, None] + 1e-9
         curve = np.where(changed[..., None], after[None], before[None]).astype(np.float32)
-        chances = probability_of(explained.logits(curve, batch_size=batch_size), contrast)
+        logits = explained.logits(curve, batch_size=batch_size)
+        chances = probability_of(logits, contrast, sigmoids=explained.sigmoids)
         found[image] = np.trapezoid(chances, shares)
     return found

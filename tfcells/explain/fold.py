@@ -35,12 +35,15 @@ class FoldedProbe:
         mean: float64 of shape (features,): features of the average training picture, where a scaler or a PCA knows
             them; None else.
         classes: int64 of shape (classes,): what the probe calls its classes.
+        sigmoids: Whether the probe's probabilities are the sigmoids of three logits or more, divided by their sum;
+            else the softmax, which with two classes is the same.
     """
 
     weights: Float64[np.ndarray, "classes features"]
     bias: Float64[np.ndarray, " classes"]
     mean: Float64[np.ndarray, " features"] | None
     classes: Int64[np.ndarray, " classes"]
+    sigmoids: bool = False
 
     def logits(self, features: np.ndarray) -> Float64[np.ndarray, "images classes"]:
         """Logits of features of shape (images, features), computed in float64."""
@@ -81,9 +84,10 @@ def _calibrated(probe: CalibratedClassifierCV, classes: np.ndarray) -> FoldedPro
     slope = -np.array([curve.a_ for curve in fitted.calibrators])
     offset = -np.array([curve.b_ for curve in fitted.calibrators])
     weights, bias = slope[:, None] * weights, slope * bias + offset
-    if len(weights) == 1:
+    sigmoids = len(weights) > 1
+    if not sigmoids:
         weights, bias = np.vstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    return FoldedProbe(weights=weights, bias=bias, mean=mean, classes=classes)
+    return FoldedProbe(weights=weights, bias=bias, mean=mean, classes=classes, sigmoids=sigmoids)
 
 
 def _decision(model: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

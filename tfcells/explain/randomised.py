@@ -14,7 +14,6 @@ from tfcells.backbones.calibrate import calibrate_batch_norm
 from tfcells.backbones.catalog import Preprocessing
 from tfcells.explain.attribution import Attribution
 from tfcells.explain.explained import Batch, Contrasts, Explained
-from tfcells.explain.fold import FoldedProbe
 
 LARGEST_MEDIAN: Final = 0.2
 """Median absolute rank correlation up to which maps of the two networks count as different."""
@@ -117,7 +116,5 @@ def _with_probe(explained: Explained, generator: np.random.Generator) -> Explain
         return replace(explained)
     probe = explained.linear.folded
     weights = generator.permutation(probe.weights.ravel()).reshape(probe.weights.shape)
-    folded = FoldedProbe(
-        weights=weights, bias=generator.permutation(probe.bias), mean=probe.mean, classes=probe.classes
-    )
+    folded = replace(probe, weights=weights, bias=generator.permutation(probe.bias))
     return replace(explained, linear=replace(explained.linear, folded=folded))

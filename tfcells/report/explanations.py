@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _SECTION: Final = re.compile(r"<!-- explained ([0-9a-f]{64}|nothing) -->\n(.*?)<!-- explained end -->", re.DOTALL)
 _NOTHING: Final = "nothing"
 _MARKS: Final = {"trustworthy": "", "undecided": "undecided", "untrustworthy": "wrong"}  # classes of the style sheet
-_JUDGED: Final = 2
+_JUDGED: Final = 3
 """Changes with the rules by which maps are judged: verdicts by others must not be kept."""
 _STALE: Final = (
     '<p class="soft">Explanations of an earlier state of this study stood here. Its features, its split, its best '
