@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from tfcells.backbones.catalog import BACKBONES, Backbone, Preprocessing
 from tfcells.backbones.weights import SEARCH_VARIABLE
 from tfcells.cli.main import main
 from tfcells.errors import DamageError, RequestError
+from tfcells.explain import checked
 from tfcells.explain.methods import METHODS as KNOWN
 from tfcells.images.sources import FolderSource
 from tfcells.steps import subjects
@@ -233,6 +235,24 @@ def test_a_method_that_cannot_be_is_left_out_by_name(study: Path, tmp_path: Path
     told = capsys.readouterr()
     assert "DecisionTreeClassifier has no exact map" in told.err and "occlusion" in told.out
     assert main([*words[:-1], str(tmp_path / "other"), "--methods", "exact"]) == 2
+    assert "No method can explain" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_method_that_fails_takes_no_other_with_it(study: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("shapes (2, 3) and (4,) do not fit")
+
+    monkeypatch.setattr(checked, "METHODS", {**KNOWN, "occlusion": replace(KNOWN["occlusion"], make=fails)})
+    id = open_run(study).store.rows.ids[0]
+    words = ["explain", str(study), id, "--checks", "1", "--quiet", "--out", str(tmp_path / "told")]
+    assert main([*words, "--methods", "occlusion,exact"]) == 1
+    assert "occlusion failed with ValueError: shapes (2, 3) and (4,) do not fit" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "told" / "explain.json").read_text())
+    assert list(facts["methods"]) == ["exact"] and "ValueError" in facts["refused"]["occlusion"]
+    assert "occlusion was not made:" in (tmp_path / "told" / "explain.html").read_text()
+    assert main([*words[:-1], str(tmp_path / "other"), "--methods", "occlusion"]) == 3
     assert "No method can explain" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from tfcells.backbones.open import OpenBackbone
-from tfcells.errors import DamageError, RequestError
+from tfcells.errors import DamageError, RequestError, TfcellsError
 from tfcells.explain.checked import Case, Checked, check_method, image_facts, joined, middle_curves
 from tfcells.explain.checked import summary_of as checks_of
 from tfcells.explain.explained import Explained, explain_probe, with_probe
@@ -53,6 +53,7 @@ class _Told:
         masks: Or None; nowhere where the cell is not known.
         checked: By method.
         refused: Why a method was left out, by method.
+        failed: Whether one of these failed, rather than said that it cannot.
     """
 
     subjects: list[Subject]
@@ -62,6 +63,7 @@ class _Told:
     masks: np.ndarray | None
     checked: dict[str, Checked]
     refused: dict[str, str]
+    failed: bool
 
 
 def explain_run(
@@ -100,7 +102,7 @@ def explain_run(
     Raises:
         RequestError: If it cannot be met as asked, or no method can explain the study's best candidate.
         MissingExtraError: If shap was asked for and is not installed.
-        DamageError: If other weights are found under the same name.
+        DamageError: If other weights are found under the same name, or no method is left as some failed.
     """
     names, out = check_methods(methods), Path(out)
     if {PARTITION, GRADIENT} & set(names):
@@ -111,7 +113,8 @@ def explain_run(
     subjects = subjects_of(study, image=image, errors=errors, checks=checks, masks=folder, seed=seed)
     told = _explained(study, subjects, names, folder, seed=seed, progress=progress)
     if not told.checked:
-        raise RequestError(f"No method can explain {study.reading.title}: {' '.join(told.refused.values())}")
+        kind = DamageError if told.failed else RequestError
+        raise kind(f"No method can explain {study.reading.title}: {' '.join(told.refused.values())}")
     facts = _facts(study, told, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
@@ -181,6 +184,7 @@ def _explained(
         masks=masks,
         checked=methods.checked(),
         refused=methods.refused,
+        failed=methods.failed,
     )
 
 
@@ -199,7 +203,7 @@ def _masks(subjects: Sequence[Subject], folder: Path, *, size: int) -> np.ndarra
 
 
 class _Methods:
-    """Maps and checks of each method, case by case; a method that refuses one is left out of all.
+    """Maps and checks of each method, case by case; a method that refuses one, or fails at it, is left out of all.
 
     Args:
         names: Of the methods.
@@ -209,6 +213,7 @@ class _Methods:
 
     def __init__(self, names: Sequence[str], *, folds: int, progress: Progress) -> None:
         self.refused: dict[str, str] = {}
+        self.failed = False
         self._parts: dict[str, list[Checked]] = {name: [] for name in names}
         self._done, self._total, self._progress = 0, len(names) * folds, progress
 
@@ -220,6 +225,16 @@ class _Methods:
                     parts.append(check_method(case, name, disc=disc))
                 except RequestError as reason:
                     self.refused[name] = str(reason)
+                except TfcellsError:
+                    raise
+                # Of whatever kind: of shap, or memory for the gradients. What others have made must not be lost by it.
+                except Exception as fault:
+                    _log.warning("%s failed", name, exc_info=True)
+                    self.failed = True
+                    self.refused[name] = (
+                        f"{METHODS[name].title} failed with {type(fault).__name__}: {fault}. Expected maps; it is "
+                        f"left out. Leave {name} out of --methods, or report what failed."
+                    )
             self._done += 1
             self._progress("explaining", self._done, self._total)
 
