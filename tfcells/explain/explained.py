@@ -111,9 +111,7 @@ class Explained:
         return found
 
 
-def probability_of(
-    logits: np.ndarray, contrast: np.ndarray, *, sigmoids: bool = False
-) -> Float64[np.ndarray, " rows"]:
+def probability_of(logits: np.ndarray, contrast: np.ndarray, *, sigmoids: bool = False) -> Float64[np.ndarray, " rows"]:
     """How probable what is explained is, as the classifier says it, for curves of deletion and insertion.
 
     Args:
