@@ -24,10 +24,24 @@ def test_a_method_that_ignores_the_weights_is_found_and_one_that_uses_them_passe
     for make in (edges, integrated_maps):
         maps = make(convolutional, pictures, contrasts)
         found = rank_correlations(convolutional, make, pictures, contrasts, maps, networks=3, seed=0)
-        assert found.shape == (3, len(pictures))
-        medians[make] = np.median(np.abs(found))
+        assert found.maps.shape == found.sizes.shape == (3, len(pictures))
+        medians[make] = np.median(np.abs(found.maps))
     assert medians[edges] == pytest.approx(1)
     assert medians[integrated_maps] <= LARGEST_MEDIAN
+
+
+def test_maps_that_only_lose_their_signs_are_found_out(convolutional, pictures):
+    generator = np.random.default_rng(0)
+
+    def noisy(explained, pictures, contrasts):
+        heat = edges(explained, pictures, contrasts).heat
+        return Attribution(method="noisy", heat=heat * generator.choice([-1, 1], heat.shape), signed=True)
+
+    contrasts = towards(convolutional, pictures, "a")
+    maps = noisy(convolutional, pictures, contrasts)
+    found = rank_correlations(convolutional, noisy, pictures, contrasts, maps, networks=2)
+    assert np.median(np.abs(found.maps)) <= LARGEST_MEDIAN
+    assert np.median(np.abs(found.sizes)) == pytest.approx(1)
 
 
 def test_weights_and_flags_are_put_back_bit_by_bit(convolutional, pictures):
@@ -78,7 +92,8 @@ def test_a_map_that_is_the_same_everywhere_says_nothing_of_the_weights(convoluti
 
     contrasts = towards(convolutional, pictures, "a")
     maps = plain(convolutional, pictures, contrasts)
-    assert np.isnan(rank_correlations(convolutional, plain, pictures, contrasts, maps, networks=1)).all()
+    assert np.isnan(rank_correlations(convolutional, plain, pictures, contrasts, maps, networks=1).maps).all()
     maps.heat[1:, 0, 0] = 2.0  # where randomised weights take away what there was, the map has noticed
     found = rank_correlations(convolutional, plain, pictures, contrasts, maps, networks=1)
-    assert np.isnan(found[:, 0]).all() and not found[:, 1:].any()
+    for some in (found.maps, found.sizes):
+        assert np.isnan(some[:, 0]).all() and not some[:, 1:].any()

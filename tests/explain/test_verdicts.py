@@ -46,6 +46,12 @@ def test_one_of_deletion_and_insertion_must_be_better_and_none_worse(deletion, i
     assert bool(found.reasons) == (word != TRUSTWORTHY)
 
 
+def test_maps_that_are_strong_whatever_the_weights_are_told_of_and_not_judged_by_it():
+    found = judged(deletion=LESS, sizes=0.77)
+    assert found.word == TRUSTWORTHY and "without their signs 0.77" in found.evidence[-1]
+    assert "signs" not in judged(deletion=LESS, sizes=0.2).evidence[-1]
+
+
 def test_what_speaks_against_a_method_is_said_whatever_speaks_for_it():
     alike = judged(LESS, MORE, median=0.31)
     assert alike.word == UNTRUSTWORTHY

@@ -19,7 +19,12 @@ FACTS = {
         "exact": {
             "deletion": CURVE,
             "insertion": CURVE,
-            "randomisation": {"median_absolute_rank_correlation": 0.31, "allowed": 0.2, "networks": 3},
+            "randomisation": {
+                "median_absolute_rank_correlation": 0.31,
+                "of_sizes": 0.77,
+                "allowed": 0.2,
+                "networks": 3,
+            },
             "completeness": {"reached": 2, "images": 2},
             "mass_inside": None,
             "flat": 0,
@@ -115,6 +120,16 @@ def test_maps_that_are_the_same_everywhere_are_said_to_say_nothing(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "same everywhere</th>" in page and ">2 of 2</td>" in page and ">not known</td>" in page
     assert "the same everywhere: says nothing of this image" in page and "deletion 0.10" not in page
+
+
+def test_maps_that_are_strong_whatever_the_weights_are_told_of(page):
+    assert "0.31<br>(no signs 0.77)" in page
+
+
+def test_random_weights_are_said_aloud(tmp_path, page):
+    assert "<b>Random weights.</b>" in page
+    write_explanations(tmp_path / "other.html", replace(EXPLANATIONS, facts={**FACTS, "weights": "cells"}))
+    assert "Random weights" not in (tmp_path / "other.html").read_text()
 
 
 def test_names_are_escaped_and_nothing_is_loaded(page):

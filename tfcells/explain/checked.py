@@ -61,6 +61,7 @@ class Checked:
         disc: Of maps that point at the middle.
         correlations: (networks, images), with maps of randomised networks; NaN of images whose own map is the same
             everywhere.
+        sizes: The same of maps without their signs.
         inside: Share of positive mass in the mask; None without masks, NaN where a mask is empty, as of the next two.
         disc_inside: The same of a centred disc of the mask's area.
         area: Share of the picture that the mask covers; None without masks.
@@ -72,6 +73,7 @@ class Checked:
     random: Curves
     disc: Curves
     correlations: Float64[np.ndarray, "networks images"]
+    sizes: Float64[np.ndarray, "networks images"]
     inside: Float64[np.ndarray, " images"] | None
     disc_inside: Float64[np.ndarray, " images"] | None
     area: Float64[np.ndarray, " images"] | None
@@ -111,8 +113,8 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
     settings = method.cheap(explained.size)
     cheap = partial(method.make, **settings)
     asked = cheap(explained, pictures, contrasts) if settings else maps
-    correlations = rank_correlations(explained, cheap, pictures, contrasts, asked, networks=networks, seed=case.seed)
-    correlations[:, maps.flat] = np.nan
+    found = rank_correlations(explained, cheap, pictures, contrasts, asked, networks=networks, seed=case.seed)
+    found.maps[:, maps.flat] = found.sizes[:, maps.flat] = np.nan
     inside = None if case.masks is None else mass_inside(maps.heat, case.masks)
     beside = None if case.masks is None else disc_inside(case.masks)
     return Checked(
@@ -120,7 +122,8 @@ def check_method(case: Case, name: str, *, disc: Curves, networks: int = NETWORK
         curves=curves,
         random=random,
         disc=disc,
-        correlations=correlations,
+        correlations=found.maps,
+        sizes=found.sizes,
         inside=inside,
         disc_inside=beside,
         area=None if case.masks is None else mask_areas(case.masks),
@@ -149,6 +152,7 @@ def joined(parts: Sequence[Checked]) -> Checked:
         random=_joined_curves([part.random for part in parts]),
         disc=_joined_curves([part.disc for part in parts]),
         correlations=np.concatenate([part.correlations for part in parts], axis=1),
+        sizes=np.concatenate([part.sizes for part in parts], axis=1),
         inside=_joined_numbers([part.inside for part in parts]),
         disc_inside=_joined_numbers([part.disc_inside for part in parts]),
         area=_joined_numbers([part.area for part in parts]),
@@ -218,6 +222,8 @@ def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> d
     fidelity = {kind: _fidelity(checked, kind, over_images) for kind in ("deletion", "insertion")}
     telling = ~checked.flat
     median = float(np.median(np.abs(checked.correlations[:, telling]))) if telling.any() else None
+    told = telling.any() and checked.maps.signed  # without signs, others are what they were
+    sizes = float(np.median(np.abs(checked.sizes[:, telling]))) if told else None
     complete = _completeness(checked.maps.completeness)
     groups = len(np.unique(checked.groups[telling]))
     flat = int(checked.flat.sum())
@@ -228,6 +234,7 @@ def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> d
         flat=flat,
         groups=groups,
         median=median,
+        sizes=sizes,
         fidelity=fidelity,
         complete=complete,
         silenced=silenced,
@@ -242,6 +249,7 @@ def summary_of(checked: Checked, *, seed: int = 0, most: int | None = None) -> d
         **fidelity,
         "randomisation": {
             "median_absolute_rank_correlation": median,
+            "of_sizes": sizes,
             "allowed": LARGEST_MEDIAN,
             "networks": len(checked.correlations),
             "images": len(telling) - flat,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import keras
@@ -24,6 +24,23 @@ NETWORKS: Final = 3
 _AS_THEY_ARE: Final = Preprocessing("rgb", (1.0,) * 3, (0.0,) * 3)  # the model takes pixels
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Correlations:
+    """Spearman's rank correlations of maps with those of randomised networks, float64 of shape (networks, images).
+
+    NaN where the trained network's map is the same everywhere: it ranks nothing, so that nothing can be lost by other
+    weights. 0 where only a randomised network's is.
+
+    Attributes:
+        maps: Of the maps as they are, signed.
+        sizes: Of the maps without their signs. A map that multiplies the picture by what weights say may lose its signs
+            and still be strong where the picture is.
+    """
+
+    maps: Float64[np.ndarray, "networks images"]
+    sizes: Float64[np.ndarray, "networks images"]
+
+
 def rank_correlations(
     explained: Explained,
     make: Callable[[Explained, Batch, Contrasts], Attribution],
@@ -33,7 +50,7 @@ def rank_correlations(
     *,
     networks: int = NETWORKS,
     seed: int = 0,
-) -> Float64[np.ndarray, "networks images"]:
+) -> Correlations:
     """Spearman's rank correlation of each map with that of networks whose weights are permuted.
 
     Adebayo et al. (2018), Sanity checks for saliency maps, https://arxiv.org/abs/1810.03292: a map that stays the same
@@ -47,19 +64,18 @@ def rank_correlations(
         maps: Its maps of the trained network.
         networks: How many randomised networks.
         seed: Of their weights.
-
-    Returns:
-        float64 of shape (networks, images), signed. NaN where the trained network's map is the same everywhere: it
-        ranks nothing, so that nothing can be lost by other weights. 0 where only a randomised network's is.
     """
-    found = np.zeros((networks, len(pictures)))
+    found, sizes = np.zeros((2, networks, len(pictures)))
     for number in range(networks):
         with randomised(explained, seed=seed + number) as other:
             others = make(other, pictures, contrasts)
         for image in np.flatnonzero(~maps.flat & ~others.flat):
-            found[number, image] = stats.spearmanr(maps.heat[image].ravel(), others.heat[image].ravel()).statistic
-    found[:, maps.flat] = np.nan
-    return found
+            mine, beside = maps.heat[image].ravel(), others.heat[image].ravel()
+            found[number, image] = stats.spearmanr(mine, beside).statistic
+            ranked = np.ptp(np.abs(mine)) > 0 and np.ptp(np.abs(beside)) > 0
+            sizes[number, image] = stats.spearmanr(np.abs(mine), np.abs(beside)).statistic if ranked else 0.0
+    found[:, maps.flat] = sizes[:, maps.flat] = np.nan
+    return Correlations(maps=found, sizes=sizes)
 
 
 @contextmanager

@@ -51,6 +51,7 @@ def verdict_of(
     median: float | None,
     fidelity: Mapping[str, Any],
     complete: Mapping[str, Any] | None,
+    sizes: float | None = None,
     silenced: tuple[int, int] = (0, 0),
     most: int | None = None,
 ) -> Verdict:
@@ -83,6 +84,8 @@ def verdict_of(
         median: Absolute rank correlation with maps of randomised networks; None where all maps are flat.
         fidelity: `deletion` and `insertion`, with the interval of the map minus a random order.
         complete: Of methods whose maps must add up.
+        sizes: As `median`, of maps without their signs. It is told and decides nothing, since the rules and deletion
+            and insertion by a map's order are about maps with their signs.
         silenced: Of the maps of randomised networks beside those that are not flat, how many are flat, and of how many.
         most: Images that there are to check on, so that nobody is told to take more; None of any number.
     """
@@ -90,7 +93,7 @@ def verdict_of(
     tested = groups >= FEWEST_GROUPS and 2 * silenced[0] <= silenced[1]
     if median is not None and median <= LARGEST_MEDIAN and tested:
         changed = f"its maps change when the weights are randomised: median |rank correlation| {median:.2f}"
-        evidence.append(f"{changed} over {images - flat} images, {LARGEST_MEDIAN} is allowed")
+        evidence.append(f"{changed} over {images - flat} images, {LARGEST_MEDIAN} is allowed{_of_sizes(sizes)}")
     against = _against(images=images, flat=flat, median=median, fidelity=fidelity, complete=complete)
     if against:
         return Verdict(word=UNTRUSTWORTHY, reasons=against, evidence=evidence)
@@ -130,6 +133,16 @@ def _against(
                 f"{abs(difference['value']):.3f} of probability"
             )
     return found
+
+
+def _of_sizes(sizes: float | None) -> str:
+    """That maps are strong in the same places whatever the weights, in words; nothing where they are not."""
+    if sizes is None or sizes <= LARGEST_MEDIAN:
+        return ""
+    return (
+        f"; but without their signs {sizes:.2f}: where they are strong shows the picture more than what was learned, "
+        "so read what speaks for and what against, not how much of a map lies in the cell"
+    )
 
 
 def _better(kind: str, difference: Mapping[str, float | None]) -> str:
