@@ -91,7 +91,7 @@ def test_a_phase_is_told_in_words(settings, backbone, words):
     [
         ((0.05, 0.01, 0.09), "fine-tuning gained +5.0 (+1.0\u00a0to\u00a0+9.0) points for 12.0 minutes of training."),
         ((0.01, -0.02, 0.04), "fine-tuning cannot be told from them (+1.0 (-2.0\u00a0to\u00a0+4.0) points) for"),
-        ((-0.05, -0.09, -0.01), "fine-tuning lost -5.0 ("),
+        ((-0.05, -0.09, -0.01), "fine-tuning lost 5.0 (1.0\u00a0to\u00a09.0) points"),
     ],
 )
 def test_the_gain_is_called_one_only_where_its_interval_says_so(gain, words):
@@ -240,7 +240,12 @@ def test_a_configuration_keeps_its_lines_and_escapes_names():
 
 
 def test_times_are_said_in_the_unit_a_person_would_choose():
-    assert [minutes_words(value) for value in (0.5, 12.34, None)] == ["30 seconds", "12.3 minutes", "not known"]
+    assert [minutes_words(value) for value in (0.5, 1 / 60, 12.34, None)] == [
+        "30 seconds",
+        "1 second",
+        "12.3 minutes",
+        "not known",
+    ]
 
 
 def test_images_that_the_first_weights_have_seen_are_counted_in_a_warning():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tfcells.names import visible
-from tfcells.report.words import difference_words, mean_words, percent, points, probability, read_by
+from tfcells.report.words import counted, difference_words, mean_words, percent, points, probability, read_by
 
 _JPEG_QUALITY: Final = 85
 
@@ -34,6 +34,7 @@ def page_environment() -> Environment:
         "number": mean_words,
         "difference": difference_words,
         "count": "{:,}".format,
+        "counted": counted,
         "read_by": read_by,
     }
     return environment

@@ -22,7 +22,7 @@ from tfcells.report.training_words import (
     parity_words,
     unfair_frozen_words,
 )
-from tfcells.report.words import percent, points
+from tfcells.report.words import counted, percent, points
 
 _SHEET_WIDTH: Final = 1200
 _SHEET_HEIGHT: Final = 6000
@@ -92,7 +92,11 @@ def _gained(gain: Mapping[str, Any]) -> str:
     difference = gain["difference"]
     if difference["low"] <= 0 <= difference["high"]:
         return f"cannot be told from them ({points(difference)} points)"
-    return f"{'gained' if difference['value'] > 0 else 'lost'} {points(difference)} points"
+    if difference["value"] > 0:
+        return f"gained {points(difference)} points"
+    # The loss as positive numbers, from the smaller to the larger.
+    turned = {"value": -difference["value"], "low": -difference["high"], "high": -difference["low"]}
+    return f"lost {points(turned).replace('+', '')} points"
 
 
 def warnings(results: Mapping[str, Any]) -> list[str]:
@@ -197,7 +201,7 @@ def minutes_words(minutes: float | None) -> str:
     """A time a person can read."""
     if minutes is None:
         return "not known"
-    return f"{60 * minutes:.0f} seconds" if minutes < 2 else f"{minutes:.1f} minutes"
+    return counted(round(60 * minutes), "second") if minutes < 2 else f"{minutes:.1f} minutes"
 
 
 def config_words(config: Mapping[str, Any]) -> Markup:

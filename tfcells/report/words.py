@@ -48,6 +48,11 @@ def points(number: Mapping[str, float]) -> str:
     return f"{100 * number['value']:+.1f} ({100 * number['low']:+.1f}\u00a0to\u00a0{100 * number['high']:+.1f})"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def probability(value: float) -> str:
     """A p-value a person can read."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
