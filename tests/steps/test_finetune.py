@@ -163,8 +163,9 @@ def test_answers_of_a_mixed_precision_are_compared_with_float32(tmp_path, cell_f
     config = config_of(cell_folder, weights, phases=[{"epochs": 1, "train": "head"}], training={"precision": mixed})
     (tmp_path / "mixed.yaml").write_text(json.dumps(config.as_json()))
     assert main(["finetune", str(tmp_path / "mixed.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
-    said = capsys.readouterr().out
+    said, warned = capsys.readouterr()
     fold = json.loads((tmp_path / "run" / "finetune.json").read_text())["folds"][0]
+    assert f"have seen {fold['seen']['images']} of these {fold['seen']['of']} images that will be asked in" in warned
     assert fold["precision"] == {"asked": mixed, "begun": mixed, "ended": mixed}
     assert fold["parity"]["precision"] == mixed
     assert fold["parity"]["images"] == fold["rows"]["asked"]

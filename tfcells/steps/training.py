@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.metadata
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from tfcells.arrays import Probabilities
 from tfcells.backbones.catalog import BACKBONES
-from tfcells.backbones.seen import SeenPictures, list_beside, write_seen
+from tfcells.backbones.seen import SeenPictures, list_beside, seen_words, write_seen
 from tfcells.backbones.weights import file_digest
 from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
@@ -39,6 +40,8 @@ from tfcells.steps.layer_drift import layer_drift
 from tfcells.steps.maps import stratified_sample
 from tfcells.steps.seen import seen_by, seen_count
 from tfcells.steps.taught import Taught, TaughtFold
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINTS: Final = "checkpoints"
 CONTACT_SHEET: Final = "contact_sheet.png"
@@ -79,6 +82,8 @@ def teach(
     settings, precision = config.settings, resolve_precision(config.training.precision)
     folder.mkdir(parents=True, exist_ok=True)
     build, examples, network = _prepared(config, taught, fold, precision)
+    before = _seen_before(config, network)
+    known = _known_of(before, taught, fold, network)
     journal, embeddings = _journal(taught, fold, folder), _embeddings(taught, fold, folder, seed=config.seed)
 
     def watch(seen: EpochSeen) -> None:
@@ -116,7 +121,7 @@ def teach(
         "precision": {"asked": config.training.precision, "begun": precision, "ended": trained.precision},
         "parity": parity,
         "weights": {"file": str(weights.relative_to(folder)), "sha256": file_digest(weights)},
-        "seen": seen_count(before, taught.digests_of(fold.asked)),
+        "seen": known,
         "drift": _drift(config, taught, fold, weights, network, folder, progress),
     }
     return TaughtNetwork(facts=facts, probabilities=answers, minutes=facts["minutes"], size=network.size)
@@ -127,6 +132,15 @@ def _seen_before(config: FinetuneConfig, network: Network) -> SeenPictures | Non
     if network.body is None:
         return None
     return seen_by(network.settings.name, config.network.weights, sha256=network.sha256)
+
+
+def _known_of(before: SeenPictures | None, taught: Taught, fold: TaughtFold, network: Network) -> dict[str, Any] | None:
+    """How many of the asked images the first weights have seen; said at once, before the hours training may take."""
+    known = seen_count(before, taught.digests_of(fold.asked))
+    words = seen_words(known, weights=network.weights, images="images that will be asked")
+    if words is not None:
+        _log.warning("%s", words)
+    return known
 
 
 def _facts(trained: Trained, fold: TaughtFold) -> dict[str, Any]:
