@@ -460,7 +460,7 @@ def test_families_are_told_to_the_probe_as_to_the_network_and_it_is_said_so(of_f
 def test_rates_are_found_from_the_command_line_and_nothing_is_trained(
     cell_folder, weights, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=90))
+    monkeypatch.setattr("tfcells.steps.rates.find_rates", partial(find_rates, steps=24))
     config = tmp_path / "small.yaml"
     # Large batches, whose losses differ less than what the rates change.
     config.write_text(json.dumps(config_of(cell_folder, weights, training={"batch_size": 24}).as_json()))
@@ -479,7 +479,7 @@ def test_rates_are_found_from_the_command_line_and_nothing_is_trained(
     kept = both["suggested"]["settings"]
     assert kept["head_rate"] / kept["body_rate"] == pytest.approx(10)
     assert kept["head_rate"] == pytest.approx(both["suggested"]["fastest"])
-    assert len(both["rates"]) == len(both["losses"]) <= 90 and json.loads(told[0])["batches"] == 90
+    assert len(both["rates"]) == len(both["losses"]) <= 24 and json.loads(told[0])["batches"] == 24
     # What is printed can be given back.
     (line,) = [line for line in said.splitlines() if line.startswith("phase 2")]
     words = line.split(": ", 1)[1].split()
