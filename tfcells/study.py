@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tfcells.backbones.seen import seen_words
 from tfcells.config import StudyConfig
 from tfcells.errors import DamageError, RequestError
 from tfcells.features.extract import extract
@@ -33,7 +32,7 @@ from tfcells.steps.maps import build_projector, check_max_rows, check_thumbnail,
 from tfcells.steps.pictures import choose_examples, examples_json, review_pictures
 from tfcells.steps.probe import CHECKPOINTS, space_of, worker_count
 from tfcells.steps.results import exit_code, holdout_json, study_json, write_results
-from tfcells.steps.seen import seen_json
+from tfcells.steps.seen import seen_json, warn_of_seen
 from tfcells.steps.split import write_split_files
 from tfcells.steps.trust import review_of, shortcuts_of, trust_json
 
@@ -79,34 +78,8 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     check_perplexity(config.maps.perplexity)
     check_max_rows(config.maps.max_rows)
     check_thumbnail(config.maps.thumbnail)
-    table = read_images(
-        config.images.root,
-        class_names=config.images.class_names,
-        groups=config.images.groups,
-        known=known_files(out / "features"),
-        progress=progress,
-    )
-    # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
-    split = _split(config, table, space)
-
-    def check(widths: Mapping[str, int]) -> None:
-        _check_widths(widths, config, table, split, space)
-
-    store = extract(
-        table,
-        extraction_of(config),
-        into=out / "features",
-        progress=progress,
-        announce=lambda plan: check(plan.widths),
-    )
-    check({tap: store.widths[tap] for tap in store.layers})  # nothing was announced if nothing was missing
-    _warn_of_seen(store, config)
-    workers, audited = worker_count(config.probes.workers), None
-    if config.images.audit:
-        audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
-        table = audited_groups(table, out / "audit")
-        split = _split_anew(config, table, space, out)
-        store = extract(table, extraction_of(config), into=store.path, progress=progress)  # only groups are new
+    workers = worker_count(config.probes.workers)
+    table, split, store, audited = _look(config, space, out=out, workers=workers, progress=progress)
     sweep = probe_layers(
         store,
         split,
@@ -141,6 +114,41 @@ def run_study(config: StudyConfig, *, out: str | Path, progress: Progress = sile
     return Study(out=out, results=results)
 
 
+def _look(
+    config: StudyConfig, space: Space, *, out: Path, workers: int, progress: Progress
+) -> tuple[ImageTable, Split, FeatureStore, dict[str, Any] | None]:
+    """Read, split, extract and audit: images, their parts, their features, and what the audit found where asked for."""
+    table = read_images(
+        config.images.root,
+        class_names=config.images.class_names,
+        groups=config.images.groups,
+        known=known_files(out / "features"),
+        progress=progress,
+    )
+    # Before the features: a study whose classes cannot be split or probed must not cost an hour first.
+    split = _split(config, table, space)
+
+    def check(widths: Mapping[str, int]) -> None:
+        _check_widths(widths, config, table, split, space)
+
+    store = extract(
+        table,
+        extraction_of(config),
+        into=out / "features",
+        progress=progress,
+        announce=lambda plan: check(plan.widths),
+    )
+    check({tap: store.widths[tap] for tap in store.layers})  # nothing was announced if nothing was missing
+    warn_of_seen(seen_json(store), weights=config.backbone.weights)
+    audited = None
+    if config.images.audit:
+        audited = audit_images(table, out=out / "audit", store=store, workers=workers, progress=progress)
+        table = audited_groups(table, out / "audit")
+        split = _split_anew(config, table, space, out)
+        store = extract(table, extraction_of(config), into=store.path, progress=progress)  # only groups are new
+    return table, split, store, audited
+
+
 def check_out(out: Path) -> None:
     """Refuse a folder that holds something other than a run.
 
@@ -151,12 +159,6 @@ def check_out(out: Path) -> None:
         return
     if not any((out / name).exists() for name in RUN_FILES):
         raise RequestError(f"{out} exists and is no run of tfcells. Choose another --out, or empty it.")
-
-
-def _warn_of_seen(store: FeatureStore, config: StudyConfig) -> None:
-    words = seen_words(seen_json(store), weights=config.backbone.weights)
-    if words is not None:
-        _log.warning("%s", words)
 
 
 def _split(config: StudyConfig, table: ImageTable, space: Space) -> Split:

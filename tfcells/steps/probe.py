@@ -1,8 +1,6 @@
 """Probe a store by itself: a split, a sweep, `results.json` without what only a whole study has."""
 
-import logging
 import os
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from tfcells.backbones.seen import seen_words
 from tfcells.config import StudyConfig
 from tfcells.errors import RequestError, UnknownNameError
 from tfcells.features.cluster import Cluster
@@ -25,10 +22,9 @@ from tfcells.probes.review import review_json, write_review
 from tfcells.probes.sweep import probe_layers
 from tfcells.progress import Progress, silent
 from tfcells.steps.results import probe_json, read_results, write_results
+from tfcells.steps.seen import warn_of_seen
 from tfcells.steps.split import write_split_files
 from tfcells.steps.trust import review_of, trust_json
-
-_log = logging.getLogger(__name__)
 
 CHECKPOINTS: Final = "sweep"
 """Folder of finished folds within a run."""
@@ -103,18 +99,13 @@ def probe_store(
         **trust_json(store, split, sweep, seed=seed, workers=worker_count(workers), memory=memory, progress=progress),
         "review": review_json(reviews),
     }
-    _warn_of_seen(results["backbone"])
+    if results["backbone"] is not None:
+        warn_of_seen(results["backbone"]["seen"], weights=results["backbone"]["weights"])
     write_split_files(split, out)
     write_predictions(sweep, out / "predictions.csv")
     write_review(reviews, out / "review.csv")
     write_results(out / "results.json", results)
     return results
-
-
-def _warn_of_seen(backbone: Mapping[str, Any] | None) -> None:
-    words = None if backbone is None else seen_words(backbone["seen"], weights=backbone["weights"])
-    if words is not None:
-        _log.warning("%s", words)
 
 
 def _workers(asked: int, cluster: Cluster | None) -> AbstractContextManager[int]:

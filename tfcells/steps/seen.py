@@ -1,13 +1,16 @@
 """Whether the pictures of a study are among those that its weights have seen."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcells.backbones.seen import SeenPictures, read_seen, seen_by_file, seen_by_shipped
+from tfcells.backbones.seen import SeenPictures, read_seen, seen_by_file, seen_by_shipped, seen_words
 from tfcells.backbones.weights import find_weights
 from tfcells.features.pieces import SEEN
 from tfcells.features.store import FeatureStore
+
+_log = logging.getLogger(__name__)
 
 
 def seen_json(store: FeatureStore) -> dict[str, Any] | None:
@@ -52,3 +55,10 @@ def seen_by(backbone: str, weights: str | Path, *, sha256: str) -> SeenPictures 
 def seen_count(seen: SeenPictures | None, digests: Sequence[str]) -> dict[str, Any] | None:
     """`images`, how many of these were seen, and `of`, how many these are; None where nobody knows."""
     return None if seen is None else {"images": seen.count(digests), "of": len(digests)}
+
+
+def warn_of_seen(counted: Mapping[str, Any] | None, *, weights: str, images: str = "images") -> None:
+    """Log that weights have seen some of these images, if they have; arguments as of `seen_words`."""
+    words = seen_words(counted, weights=weights, images=images)
+    if words is not None:
+        _log.warning("%s", words)

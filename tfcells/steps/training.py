@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from tfcells.arrays import Probabilities
 from tfcells.backbones.catalog import BACKBONES
-from tfcells.backbones.seen import SeenPictures, list_beside, seen_words, write_seen
+from tfcells.backbones.seen import SeenPictures, list_beside, write_seen
 from tfcells.backbones.weights import file_digest
 from tfcells.config import FinetuneConfig
 from tfcells.features.pieces import write_atomically
@@ -38,10 +37,8 @@ from tfcells.steps.embeddings import Embeddings, project_epochs, sampled_places
 from tfcells.steps.layer_drift import ROWS as DRIFT_ROWS
 from tfcells.steps.layer_drift import layer_drift
 from tfcells.steps.maps import stratified_sample
-from tfcells.steps.seen import seen_by, seen_count
+from tfcells.steps.seen import seen_by, seen_count, warn_of_seen
 from tfcells.steps.taught import Taught, TaughtFold
-
-_log = logging.getLogger(__name__)
 
 CHECKPOINTS: Final = "checkpoints"
 CONTACT_SHEET: Final = "contact_sheet.png"
@@ -83,7 +80,8 @@ def teach(
     folder.mkdir(parents=True, exist_ok=True)
     build, examples, network = _prepared(config, taught, fold, precision)
     before = _seen_before(config, network)
-    known = _known_of(before, taught, fold, network)
+    known = seen_count(before, taught.digests_of(fold.asked))
+    warn_of_seen(known, weights=network.weights, images="images that will be asked")  # before hours of training
     journal, embeddings = _journal(taught, fold, folder), _embeddings(taught, fold, folder, seed=config.seed)
 
     def watch(seen: EpochSeen) -> None:
@@ -132,15 +130,6 @@ def _seen_before(config: FinetuneConfig, network: Network) -> SeenPictures | Non
     if network.body is None:
         return None
     return seen_by(network.settings.name, config.network.weights, sha256=network.sha256)
-
-
-def _known_of(before: SeenPictures | None, taught: Taught, fold: TaughtFold, network: Network) -> dict[str, Any] | None:
-    """How many of the asked images the first weights have seen; said at once, before the hours training may take."""
-    known = seen_count(before, taught.digests_of(fold.asked))
-    words = seen_words(known, weights=network.weights, images="images that will be asked")
-    if words is not None:
-        _log.warning("%s", words)
-    return known
 
 
 def _facts(trained: Trained, fold: TaughtFold) -> dict[str, Any]:
